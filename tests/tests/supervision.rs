@@ -1,4 +1,4 @@
-//! What a supervisor does about a guest that is not heard, what others do about a supervisor that is not, and the guest's
+//! What a supervisor does about a guest that does not answer, what others do about a supervisor that is not, and the guest's
 //! clock.
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
@@ -173,11 +173,11 @@ fn a_guest_that_is_there_and_silent() {
             assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         }
         drop(guest);
-        eventually("it is heard", || text(&bench, "list").contains("p     running  "));
+        eventually("it answers", || text(&bench, "list").contains("p     running  "));
         assert_eq!(status(&bench, "p")["silentMs"], Value::Null);
         let events = text(&bench, "events --stream=false --filter pod=p");
         assert!(
-            events.contains(" silent\n") && events.contains(" heard\n"),
+            events.contains(" silent\n") && events.contains(" responsive\n"),
             "{events}"
         );
         assert_eq!(text(&bench, "exec p -- echo here"), "here\n");

@@ -41,7 +41,7 @@ pub const MAX_HOST_STREAMS: usize = 64;
 
 /// The version of everything in this crate. Both sides come from one build, so the versions
 /// are equal or the connection is refused; there is no negotiation.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// How often the agent shows that it lives ([`message::GuestMessage::Beat`]), and asks what time it is.
 pub const BEAT_EVERY: std::time::Duration = std::time::Duration::from_secs(3);

@@ -215,39 +215,63 @@ pub enum MemoryBound {
 pub enum GuestMessage {
     /// 0: the agent serves. The first message, once.
     Ready(BootTimes),
-    /// 1: an app's main process is executing. Once per app, and once more after each [`GuestMessage::Restarting`].
-    Started {
-        app: AppIndex,
-        /// When systemd started the process, in milliseconds of guest uptime.
-        uptime_ms: u64,
-    },
-    /// 2: an app will never run. Its last message.
-    Failed {
-        app: AppIndex,
-        /// Why.
-        cause: FailureCause,
-    },
-    /// 3: an app has ended; what it wrote went to its streams before. Its last message.
-    Exited {
-        app: AppIndex,
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// 4: every app has ended or failed. Once.
+    /// 1: something about an app.
+    App(AppIndex, AppReport),
+    /// 2: every app has ended or failed. Once.
     AllEnded,
-    /// 5: the answer to [`HostMessage::Finish`]: all was written back, but for what is in the list.
+    /// 3: the answer to [`HostMessage::Finish`]: all was written back, but for what is in the list.
     Synced {
         /// The file systems that could not be written back.
         failed: Vec<SyncFailure>,
     },
-    /// 6: something that the agent could not do and that keeps no app from running.
+    /// 4: something that the agent could not do and that keeps no app from running.
     Warning {
         /// What, in one line.
         text: String,
     },
-    /// 7: an app has ended and will be restarted. Only for an app with a restart policy. Its streams live on.
+    /// 5: the agent lives; every [`crate::BEAT_EVERY`], and at once when it is to stop the apps. The host answers with
+    /// [`HostMessage::Time`], and the next comes only after that, or after a while.
+    Beat {
+        /// One more than the last time.
+        number: u32,
+    },
+}
+
+impl GuestMessage {
+    /// What messages about the message call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::App(_, report) => report.name(),
+            Self::AllEnded => "all ended",
+            Self::Synced { .. } => "synced",
+            Self::Warning { .. } => "warning",
+            Self::Beat { .. } => "beat",
+        }
+    }
+}
+
+/// What the guest reports about an app. The host passes it on as it is, once it has found that it may come now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppReport {
+    /// 0: its main process is executing. Once per app, and once more after each [`AppReport::Restarting`].
+    Started {
+        /// When systemd started the process, in milliseconds of guest uptime.
+        uptime_ms: u64,
+    },
+    /// 1: it will never run. Its last message.
+    Failed {
+        /// Why.
+        cause: FailureCause,
+    },
+    /// 2: it has ended; what it wrote went to its streams before. Its last message.
+    Exited {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// 3: it has ended and will be restarted. Only for an app with a restart policy. Its streams live on.
     Restarting {
-        app: AppIndex,
         /// How it ended.
         status: ExitStatus,
         /// When it will be started, in milliseconds from now.
@@ -255,50 +279,56 @@ pub enum GuestMessage {
         /// How often it will have been restarted then: one more than the last time.
         count: u32,
     },
-    /// 8: an app that runs is ready now, as it says itself. An app whose readiness nobody tells is ready once it has
-    /// started.
-    AppReady { app: AppIndex },
-    /// 9: an app that was ready is not any more. One that has ended is not ready either; this does not come then.
-    AppUnready { app: AppIndex },
-    /// 10: the kernel killed the app's main process because there was no memory left. Before what says that it ended.
+    /// 4: it runs and is ready now, as it says itself. An app whose readiness nobody tells is ready once it has started.
+    Ready,
+    /// 5: it was ready and is not any more. One that has ended is not ready either; this does not come then.
+    Unready,
+    /// 6: the kernel killed its main process because there was no memory left. Before what says that it ended.
     OutOfMemory {
-        app: AppIndex,
         /// What there was no memory left in.
         within: MemoryBound,
     },
-    /// 11: what an app's probes find of it is new. Only for an app that runs.
+    /// 7: the kernel killed another process of it because there was no memory left. Before what says that it ended, once in
+    /// a life.
+    ProcessOutOfMemory {
+        /// What there was no memory left in.
+        within: MemoryBound,
+    },
+    /// 8: what its probes find of it is new. Only while it runs.
     Health {
-        app: AppIndex,
         /// What they find.
         health: Health,
         /// The last words of the probe that it is due to, in a line.
         text: String,
     },
-    /// 12: the agent ends an app's life by itself. Only for an app that runs, once in a life.
+    /// 9: the agent ends its life by itself. Only while it runs, once in a life.
     Ending {
-        app: AppIndex,
         /// Why, in a line.
         reason: String,
     },
-    /// 13: the agent lives; every [`crate::BEAT_EVERY`], and at once when it is to stop the apps. The host answers with
-    /// [`HostMessage::Time`], and the next comes only after that, or after a while.
-    Beat {
-        /// One more than the last time.
-        number: u32,
-    },
-    /// 14: what an app left to be known of its end. Before what says that it ended, once in a life.
+    /// 10: what it left to be known of its end. Before what says that it ended, once in a life.
     LastWords {
-        app: AppIndex,
-        /// What.
+        /// What. It may hold anything.
         text: String,
     },
-    /// 15: the kernel killed another process of the app's because there was no memory left. Before what says that the app
-    /// ended, once in a life.
-    ProcessOutOfMemory {
-        app: AppIndex,
-        /// What there was no memory left in.
-        within: MemoryBound,
-    },
+}
+
+impl AppReport {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Failed { .. } => "failed",
+            Self::Exited { .. } => "exited",
+            Self::Restarting { .. } => "restarting",
+            Self::Ready => "app ready",
+            Self::Unready => "app unready",
+            Self::OutOfMemory { .. } => "out of memory",
+            Self::ProcessOutOfMemory { .. } => "process out of memory",
+            Self::Health { .. } => "health",
+            Self::Ending { .. } => "ending",
+            Self::LastWords { .. } => "last words",
+        }
+    }
 }
 
 /// The most bytes of an app's last words: Kubernetes'.

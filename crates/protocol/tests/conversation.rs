@@ -5,8 +5,8 @@
 use isopod_contract::PROTOCOL_VERSION;
 use isopod_contract::message::MAX_MESSAGE_BYTES;
 use isopod_contract::message::{
-    BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage, HostStream,
-    MemoryBound, StreamAnswer, SyncFailure, WriteBack,
+    AppReport, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage,
+    HostStream, MemoryBound, StreamAnswer, SyncFailure, WriteBack,
 };
 use isopod_protocol::codec::{
     ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
@@ -56,9 +56,11 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
     let failure = any::<(String, String)>();
     prop_oneof![
         times.prop_map(GuestMessage::Ready),
-        any::<(u16, u64)>().prop_map(|(app, uptime_ms)| GuestMessage::Started { app, uptime_ms }),
-        (any::<u16>(), cause()).prop_map(|(app, cause)| GuestMessage::Failed { app, cause }),
-        (any::<u16>(), status()).prop_map(|(app, status)| GuestMessage::Exited { app, status }),
+        any::<(u16, u64)>()
+            .prop_map(|(app, uptime_ms)| GuestMessage::App(app, AppReport::Started { uptime_ms })),
+        (any::<u16>(), cause()).prop_map(|(app, cause)| GuestMessage::App(app, AppReport::Failed { cause })),
+        (any::<u16>(), status())
+            .prop_map(|(app, status)| GuestMessage::App(app, AppReport::Exited { status })),
         Just(GuestMessage::AllEnded),
         prop::collection::vec(failure, 0..4).prop_map(|failed| GuestMessage::Synced {
             failed: failed
@@ -68,31 +70,29 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         }),
         any::<String>().prop_map(|text| GuestMessage::Warning { text }),
         (any::<u16>(), status(), any::<u32>(), any::<u32>()).prop_map(|(app, status, in_ms, count)| {
-            GuestMessage::Restarting {
-                app,
-                status,
-                in_ms,
-                count,
+            GuestMessage::App(app, AppReport::Restarting { status, in_ms, count })
+        }),
+        any::<u16>().prop_map(|app| GuestMessage::App(app, AppReport::Ready)),
+        any::<u16>().prop_map(|app| GuestMessage::App(app, AppReport::Unready)),
+        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::App(
+            app,
+            AppReport::OutOfMemory {
+                within: if own { MemoryBound::App } else { MemoryBound::Guest }
             }
-        }),
-        any::<u16>().prop_map(|app| GuestMessage::AppReady { app }),
-        any::<u16>().prop_map(|app| GuestMessage::AppUnready { app }),
-        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::OutOfMemory {
+        )),
+        (any::<u16>(), health(), any::<String>())
+            .prop_map(|(app, health, text)| GuestMessage::App(app, AppReport::Health { health, text })),
+        (any::<u16>(), any::<String>())
+            .prop_map(|(app, reason)| GuestMessage::App(app, AppReport::Ending { reason })),
+        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::App(
             app,
-            within: if own { MemoryBound::App } else { MemoryBound::Guest },
-        }),
-        (any::<u16>(), health(), any::<String>()).prop_map(|(app, health, text)| GuestMessage::Health {
-            app,
-            health,
-            text
-        }),
-        (any::<u16>(), any::<String>()).prop_map(|(app, reason)| GuestMessage::Ending { app, reason }),
-        (any::<u16>(), any::<bool>()).prop_map(|(app, own)| GuestMessage::ProcessOutOfMemory {
-            app,
-            within: if own { MemoryBound::App } else { MemoryBound::Guest },
-        }),
+            AppReport::ProcessOutOfMemory {
+                within: if own { MemoryBound::App } else { MemoryBound::Guest }
+            }
+        )),
         any::<u32>().prop_map(|number| GuestMessage::Beat { number }),
-        (any::<u16>(), any::<String>()).prop_map(|(app, text)| GuestMessage::LastWords { app, text }),
+        (any::<u16>(), any::<String>())
+            .prop_map(|(app, text)| GuestMessage::App(app, AppReport::LastWords { text })),
     ]
 }
 
@@ -136,22 +136,21 @@ proptest! {
 fn the_encoding_is_pinned() {
     let bytes = |message: &GuestMessage| encode(message).unwrap()[4..].to_vec();
     assert_eq!(
-        bytes(&GuestMessage::Started {
-            app: 300,
-            uptime_ms: 5
-        }),
-        [1, 0xac, 2, 5]
+        bytes(&GuestMessage::App(300, AppReport::Started { uptime_ms: 5 })),
+        [1, 0xac, 2, 0, 5]
     );
     assert_eq!(
-        bytes(&GuestMessage::Exited {
-            app: 0,
-            status: ExitStatus::Code(-1)
-        }),
-        [3, 0, 0, 1]
+        bytes(&GuestMessage::App(
+            0,
+            AppReport::Exited {
+                status: ExitStatus::Code(-1)
+            }
+        )),
+        [1, 0, 2, 0, 1]
     );
-    assert_eq!(bytes(&GuestMessage::AllEnded), [4]);
-    assert_eq!(bytes(&GuestMessage::Synced { failed: Vec::new() }), [5, 0]);
-    assert_eq!(bytes(&GuestMessage::Warning { text: "x".into() }), [6, 1, b'x']);
+    assert_eq!(bytes(&GuestMessage::AllEnded), [2]);
+    assert_eq!(bytes(&GuestMessage::Synced { failed: Vec::new() }), [3, 0]);
+    assert_eq!(bytes(&GuestMessage::Warning { text: "x".into() }), [4, 1, b'x']);
     assert_eq!(encode(&HostStream::Control).unwrap(), [1, 0, 0, 0, 0]);
     assert_eq!(
         encode(&HostMessage::Stop { grace_ms: 1 }).unwrap(),
@@ -174,7 +173,7 @@ fn the_encoding_is_pinned() {
         .unwrap(),
         [4, 0, 0, 0, 3, 1, 0xac, 2]
     );
-    assert_eq!(bytes(&GuestMessage::Beat { number: 7 }), [13, 7]);
+    assert_eq!(bytes(&GuestMessage::Beat { number: 7 }), [5, 7]);
     assert_eq!(encode(&StreamAnswer::Taken).unwrap(), [1, 0, 0, 0, 0]);
     assert_eq!(
         encode(&GuestStream::Stderr { app: 2 }).unwrap(),

@@ -128,10 +128,11 @@ pub enum EventKind {
     VolumeAttached,
     /// Such a volume went.
     VolumeDetached,
-    /// The guest is not heard any more.
+    /// The guest does not answer any more.
     Silent,
-    /// It is heard again.
-    Heard,
+    /// It answers again.
+    #[serde(alias = "heard")]
+    Responsive,
 }
 
 impl EventKind {
@@ -157,7 +158,7 @@ impl EventKind {
         EventKind::VolumeAttached,
         EventKind::VolumeDetached,
         EventKind::Silent,
-        EventKind::Heard,
+        EventKind::Responsive,
     ];
 
     /// The word for it, as in JSON.
@@ -184,7 +185,7 @@ impl EventKind {
             EventKind::VolumeAttached => "volume-attached",
             EventKind::VolumeDetached => "volume-detached",
             EventKind::Silent => "silent",
-            EventKind::Heard => "heard",
+            EventKind::Responsive => "responsive",
         }
     }
 }

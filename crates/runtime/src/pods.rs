@@ -93,7 +93,7 @@ impl PodEntry {
         networks.map_or(&[], |networks| &networks.joined)
     }
 
-    /// Who is not heard any more of a pod that is live.
+    /// Who does not answer any more, of a pod that is live.
     #[must_use]
     pub fn silence(&self) -> Option<Silence> {
         let status = self.status.as_ref().filter(|_| self.state.is_live())?;
@@ -132,7 +132,7 @@ impl PodEntry {
     }
 }
 
-/// Who is not heard any more.
+/// Who does not answer any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// The guest, for so long.

@@ -10,7 +10,7 @@ use containerd_shim_protos::events::task::{
 };
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::protobuf::{self, Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
@@ -19,7 +19,7 @@ use containerd_shim_protos::ttrpc::context;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::numbers::Numbers;
-use crate::tasks::{Key, News, Stdio};
+use crate::tasks::{End, Key, News, Stdio};
 
 /// How long containerd may take for an event.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -42,127 +42,135 @@ pub(crate) fn timestamp(at: SystemTime) -> MessageField<Timestamp> {
     MessageField::some(Timestamp::from(at))
 }
 
-/// An event, wrapped and named.
-fn wrap(topic: &str, name: &str, event: &impl Message, namespace: &str) -> Option<Envelope> {
+/// A kind of event: its topic, and the name of its message. Both are containerd's.
+type Kind = (&'static str, &'static str);
+
+const CREATE: Kind = (topics::TASK_CREATE_EVENT_TOPIC, "TaskCreate");
+const START: Kind = (topics::TASK_START_EVENT_TOPIC, "TaskStart");
+const EXEC_ADDED: Kind = (topics::TASK_EXEC_ADDED_EVENT_TOPIC, "TaskExecAdded");
+const EXEC_STARTED: Kind = (topics::TASK_EXEC_STARTED_EVENT_TOPIC, "TaskExecStarted");
+const PAUSED: Kind = (topics::TASK_PAUSED_EVENT_TOPIC, "TaskPaused");
+const RESUMED: Kind = (topics::TASK_RESUMED_EVENT_TOPIC, "TaskResumed");
+const OUT_OF_MEMORY: Kind = (topics::TASK_OOM_EVENT_TOPIC, "TaskOOM");
+const EXIT: Kind = (topics::TASK_EXIT_EVENT_TOPIC, "TaskExit");
+const DELETE: Kind = (topics::TASK_DELETE_EVENT_TOPIC, "TaskDelete");
+
+/// The kind of an event, and its message as bytes.
+type Encoded = (Kind, protobuf::Result<Vec<u8>>);
+
+/// The event that tells of `news`, in containerd's envelope.
+fn envelope(news: &News, creation: &Creation, namespace: &str, numbers: &Numbers) -> Option<Envelope> {
+    let pid = numbers.of(&news.key().container);
+    let ((topic, name), value) = event(news, creation, pid)?;
     Some(Envelope {
         timestamp: timestamp(SystemTime::now()),
         namespace: namespace.to_owned(),
         topic: topic.to_owned(),
         event: MessageField::some(Any {
             type_url: format!("containerd.events.{name}"),
-            value: event.write_to_bytes().ok()?,
+            value: value.ok()?,
             ..Any::default()
         }),
         ..Envelope::default()
     })
 }
 
-/// The event that tells of `news`.
-fn envelope(news: &News, creation: &Creation, namespace: &str, numbers: &Numbers) -> Option<Envelope> {
-    let pid = numbers.of(&news.key().container);
-    let container_id = |key: &Key| key.container.clone();
-    // A container's own process is called as the container.
-    let id = |key: &Key| match key.is_exec() {
-        true => key.exec.clone(),
-        false => key.container.clone(),
-    };
-    match news {
-        News::Created(key) => {
-            let stdio = creation.stdio.clone();
-            let event = TaskCreate {
-                container_id: container_id(key),
-                bundle: creation.bundle.clone(),
-                io: MessageField::some(TaskIO {
-                    stdin: stdio.stdin,
-                    stdout: stdio.stdout,
-                    stderr: stdio.stderr,
-                    terminal: stdio.terminal,
-                    ..TaskIO::default()
-                }),
-                pid,
-                ..TaskCreate::default()
-            };
-            wrap(topics::TASK_CREATE_EVENT_TOPIC, "TaskCreate", &event, namespace)
-        }
-        News::Started(key) if key.is_exec() => {
+fn event(news: &News, creation: &Creation, pid: u32) -> Option<Encoded> {
+    let key = news.key();
+    let (container_id, exec_id) = (key.container.clone(), key.exec.clone());
+    Some(match news {
+        News::Created(_) => (CREATE, created(container_id, creation, pid).write_to_bytes()),
+        News::Started(_) if key.is_exec() => {
             let event = TaskExecStarted {
-                container_id: container_id(key),
-                exec_id: key.exec.clone(),
+                container_id,
+                exec_id,
                 pid,
                 ..TaskExecStarted::default()
             };
-            wrap(
-                topics::TASK_EXEC_STARTED_EVENT_TOPIC,
-                "TaskExecStarted",
-                &event,
-                namespace,
-            )
+            (EXEC_STARTED, event.write_to_bytes())
         }
-        News::Started(key) => {
+        News::Started(_) => {
             let event = TaskStart {
-                container_id: container_id(key),
+                container_id,
                 pid,
                 ..TaskStart::default()
             };
-            wrap(topics::TASK_START_EVENT_TOPIC, "TaskStart", &event, namespace)
+            (START, event.write_to_bytes())
         }
-        News::ExecAdded(key) => {
+        News::ExecAdded(_) => {
             let event = TaskExecAdded {
-                container_id: container_id(key),
-                exec_id: key.exec.clone(),
+                container_id,
+                exec_id,
                 ..TaskExecAdded::default()
             };
-            wrap(
-                topics::TASK_EXEC_ADDED_EVENT_TOPIC,
-                "TaskExecAdded",
-                &event,
-                namespace,
-            )
+            (EXEC_ADDED, event.write_to_bytes())
         }
-        News::Paused(key) => {
+        News::Paused(_) => {
             let event = TaskPaused {
-                container_id: container_id(key),
+                container_id,
                 ..TaskPaused::default()
             };
-            wrap(topics::TASK_PAUSED_EVENT_TOPIC, "TaskPaused", &event, namespace)
+            (PAUSED, event.write_to_bytes())
         }
-        News::Resumed(key) => {
+        News::Resumed(_) => {
             let event = TaskResumed {
-                container_id: container_id(key),
+                container_id,
                 ..TaskResumed::default()
             };
-            wrap(topics::TASK_RESUMED_EVENT_TOPIC, "TaskResumed", &event, namespace)
+            (RESUMED, event.write_to_bytes())
         }
-        News::OutOfMemory(key) => {
+        News::OutOfMemory(_) => {
             let event = TaskOOM {
-                container_id: container_id(key),
+                container_id,
                 ..TaskOOM::default()
             };
-            wrap(topics::TASK_OOM_EVENT_TOPIC, "TaskOOM", &event, namespace)
+            (OUT_OF_MEMORY, event.write_to_bytes())
         }
-        News::Exited(key, end) => {
-            let event = TaskExit {
-                container_id: container_id(key),
-                id: id(key),
-                pid,
-                exit_status: end.status,
-                exited_at: timestamp(end.at),
-                ..TaskExit::default()
-            };
-            wrap(topics::TASK_EXIT_EVENT_TOPIC, "TaskExit", &event, namespace)
-        }
+        News::Exited(_, end) => (EXIT, exited(key, end, pid).write_to_bytes()),
         // Of a command there is no such event.
-        News::Deleted(key, _) if key.is_exec() => None,
-        News::Deleted(key, end) => {
+        News::Deleted(..) if key.is_exec() => return None,
+        News::Deleted(_, end) => {
             let event = TaskDelete {
-                container_id: container_id(key),
+                container_id,
                 pid,
                 exit_status: end.status,
                 exited_at: timestamp(end.at),
                 ..TaskDelete::default()
             };
-            wrap(topics::TASK_DELETE_EVENT_TOPIC, "TaskDelete", &event, namespace)
+            (DELETE, event.write_to_bytes())
         }
+    })
+}
+
+fn created(container_id: String, creation: &Creation, pid: u32) -> TaskCreate {
+    let stdio = creation.stdio.clone();
+    TaskCreate {
+        container_id,
+        bundle: creation.bundle.clone(),
+        io: MessageField::some(TaskIO {
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr,
+            terminal: stdio.terminal,
+            ..TaskIO::default()
+        }),
+        pid,
+        ..TaskCreate::default()
+    }
+}
+
+fn exited(key: &Key, end: &End, pid: u32) -> TaskExit {
+    TaskExit {
+        container_id: key.container.clone(),
+        // A container's own process is called as the container.
+        id: match key.is_exec() {
+            true => key.exec.clone(),
+            false => key.container.clone(),
+        },
+        pid,
+        exit_status: end.status,
+        exited_at: timestamp(end.at),
+        ..TaskExit::default()
     }
 }
 

@@ -7,7 +7,7 @@
 //! restarted but as its policy has it. Texts arrive with their control characters escaped. The first
 //! breach ends the conversation with [`AgentError::Breach`].
 //!
-//! An app's [`Event::Exited`] (or [`Event::Failed`]) comes only after its [`Output`]s were read to their end or
+//! An app's [`AppReport::Exited`] (or [`AppReport::Failed`]) comes only after its [`Output`]s were read to their end or
 //! dropped: whoever has seen [`Event::AllEnded`] has seen all output. An output that is neither read nor dropped
 //! holds back the end of its app, and nothing else.
 //!
@@ -44,7 +44,9 @@ use receiving::{MorePolicies, Receiving};
 pub use stdio::{Input, Output};
 
 pub use isopod_contract::arrival::ArrivalTimes;
-pub use isopod_contract::message::{BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+pub use isopod_contract::message::{
+    AppReport, BootTimes, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure,
+};
 pub use isopod_contract::{MAX_APPS, MAX_HOST_STREAMS};
 
 /// Events, and messages to the agent, that wait for their taker; then the sender waits. A few per app are normal.
@@ -65,13 +67,9 @@ const STREAMS_PER_APP: usize = 3;
 pub enum Event {
     /// The agent serves; always the first.
     Ready(BootTimes),
-    /// An app's main process is executing.
-    Started {
-        /// The app, by its position in the pod.
-        app: usize,
-        /// When, in milliseconds since the guest's kernel started.
-        uptime_ms: u64,
-    },
+    /// Something about an app, by its position in the pod: what the agent may report of it now, with texts that can be shown
+    /// ([`AppReport::LastWords`] left out). [`AppReport::Exited`] and [`AppReport::Failed`] come when all of the app's output was read.
+    App(usize, AppReport),
     /// What an app reads as its standard input is to be written here.
     Stdin {
         app: usize,
@@ -89,64 +87,6 @@ pub enum Event {
         app: usize,
         /// What it writes.
         output: Output,
-    },
-    /// An app will never run.
-    Failed {
-        app: usize,
-        /// Why.
-        cause: FailureCause,
-    },
-    /// An app has ended and will be restarted, as its policy has it; its streams live on.
-    Restarting {
-        app: usize,
-        /// How it ended.
-        status: ExitStatus,
-        /// When it will be started.
-        after: Duration,
-        /// How often it will have been restarted then; at most what its policy allows.
-        count: u32,
-    },
-    /// An app that runs is ready, as it says itself.
-    AppReady { app: usize },
-    /// An app that runs is not ready any more.
-    AppUnready { app: usize },
-    /// The guest's kernel has killed another process of an app's because there was no memory left; the app's end, or its next start, follows.
-    ProcessOutOfMemory {
-        app: usize,
-        /// What there was no memory left in.
-        within: MemoryBound,
-    },
-    /// The guest's kernel has killed an app's main process because there was no memory left; its end follows.
-    OutOfMemory {
-        app: usize,
-        /// What there was no memory left in.
-        within: MemoryBound,
-    },
-    /// What an app's probes find of it is new.
-    Health {
-        app: usize,
-        /// What they find.
-        health: Health,
-        /// The last words of the probe that it is due to.
-        text: String,
-    },
-    /// What an app left to be known of its end, which follows. It may hold anything.
-    LastWords {
-        app: usize,
-        /// What.
-        text: String,
-    },
-    /// The agent ends an app's life of its own accord; its end follows.
-    Ending {
-        app: usize,
-        /// Why.
-        reason: String,
-    },
-    /// An app has ended for good, and all of its output was read.
-    Exited {
-        app: usize,
-        /// How.
-        status: ExitStatus,
     },
     /// Every app has ended or failed.
     AllEnded,

@@ -23,7 +23,7 @@ mod stopping;
 use std::time::Duration;
 
 use isopod_contract::config::{GuestApp, GuestCheck, GuestEnding, GuestProbe, GuestRestart};
-use isopod_contract::message::{AppIndex, ExitStatus, FailureCause, GuestMessage, Health};
+use isopod_contract::message::{AppIndex, AppReport, ExitStatus, FailureCause, GuestMessage, Health};
 use tokio::time::Instant;
 
 use super::check::Done;
@@ -231,6 +231,10 @@ impl Lifecycle {
         std::mem::take(&mut self.actions)
     }
 
+    fn report(&mut self, app: usize, report: AppReport) {
+        self.send(GuestMessage::App(wire_index(app), report));
+    }
+
     fn send(&mut self, message: GuestMessage) {
         self.actions.push(LifecycleAction::Send(message));
     }
@@ -307,10 +311,7 @@ impl Lifecycle {
         if record.restarts.is_none() {
             self.actions.push(LifecycleAction::LeaveStdin(app));
         }
-        self.send(GuestMessage::Started {
-            app: wire_index(app),
-            uptime_ms,
-        });
+        self.report(app, AppReport::Started { uptime_ms });
         match self.apps[app].terms.post_start.clone() {
             Some(handler) => self.check(app, What::PostStart, handler.check, None),
             None => self.begin_probes(app),
@@ -351,15 +352,14 @@ impl Lifecycle {
         if self.apps[app].state == State::Ended {
             return;
         }
-        let index = wire_index(app);
         if let Some(text) = exit.last_words {
-            self.send(GuestMessage::LastWords { app: index, text });
+            self.report(app, AppReport::LastWords { text });
         }
         if let Some(within) = exit.process_out_of_memory {
-            self.send(GuestMessage::ProcessOutOfMemory { app: index, within });
+            self.report(app, AppReport::ProcessOutOfMemory { within });
         }
         if let Some(within) = exit.out_of_memory {
-            self.send(GuestMessage::OutOfMemory { app: index, within });
+            self.report(app, AppReport::OutOfMemory { within });
         }
         let stopping = self.stopping;
         let App { restarts, run, .. } = &mut self.apps[app];
@@ -383,12 +383,14 @@ impl Lifecycle {
             self.actions.push(LifecycleAction::RenewRoot(app));
         }
         self.end_run(app);
-        self.send(GuestMessage::Restarting {
-            app: index,
-            status,
-            in_ms: u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX),
-            count: restart.count,
-        });
+        self.report(
+            app,
+            AppReport::Restarting {
+                status,
+                in_ms: u32::try_from(restart.after.as_millis()).unwrap_or(u32::MAX),
+                count: restart.count,
+            },
+        );
     }
 
     /// Another run begins, or none does any more.
@@ -402,19 +404,13 @@ impl Lifecycle {
     }
 
     fn fail(&mut self, app: usize, cause: FailureCause) {
-        let last = GuestMessage::Failed {
-            app: wire_index(app),
-            cause,
-        };
+        let last = GuestMessage::App(wire_index(app), AppReport::Failed { cause });
         self.end(app, last, (Success::No, "it did not start".to_owned()));
     }
 
     /// Ends an app for good.
     fn end_as(&mut self, app: usize, status: ExitStatus) {
-        let last = GuestMessage::Exited {
-            app: wire_index(app),
-            status,
-        };
+        let last = GuestMessage::App(wire_index(app), AppReport::Exited { status });
         self.end(app, last, in_words(status));
     }
 
@@ -438,11 +434,11 @@ impl Lifecycle {
             return;
         }
         record.standing.started |= ready;
-        let app = wire_index(app);
-        self.send(match ready {
-            true => GuestMessage::AppReady { app },
-            false => GuestMessage::AppUnready { app },
-        });
+        let report = match ready {
+            true => AppReport::Ready,
+            false => AppReport::Unready,
+        };
+        self.report(app, report);
     }
 
     /// Something was done for an app that runs.
@@ -490,8 +486,7 @@ impl Lifecycle {
                 true => format!("{name} succeeded: {}", done.text),
                 false => failure(&name, &done.text),
             };
-            let app = wire_index(app);
-            self.send(GuestMessage::Health { app, health, text });
+            self.report(app, AppReport::Health { health, text });
         }
         self.report_readiness(app);
         if ending.is_some() {
@@ -507,10 +502,7 @@ impl Lifecycle {
         };
         self.quiet(app);
         self.apps[app].run.ending = Some(ending);
-        self.send(GuestMessage::Ending {
-            app: wire_index(app),
-            reason,
-        });
+        self.report(app, AppReport::Ending { reason });
         self.report_readiness(app);
         if ending.grace_ms == 0 {
             self.actions.push(LifecycleAction::Kill(app));

@@ -9,7 +9,7 @@ use isopod_contract::change::AppChange;
 use isopod_plan::apps::update::Update;
 use isopod_plan::layout;
 use isopod_spec::{AppName, PodName};
-use isopod_vm::agent::{ExitStatus, FailureCause, Health, MemoryBound};
+use isopod_vm::agent::{AppReport, ExitStatus, FailureCause, Health, MemoryBound};
 
 use super::allowance::Allowance;
 use super::error::RunError;
@@ -141,12 +141,6 @@ impl StatusWriter {
                 }
             }
             Note::AppReady { app, all } => self.app_ready(app, all),
-            Note::AppUnready(app) => self.app_unready(app),
-            Note::AppOutOfMemory(app, within) => {
-                self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
-                self.notify_watcher(app, AppNews::OutOfMemory);
-            }
-            Note::AppProcessOutOfMemory(app) => self.notify_watcher(app, AppNews::OutOfMemory),
             Note::Booted(boot) => {
                 if let Some(start) = &mut self.status.start {
                     start.boot = boot;
@@ -157,11 +151,25 @@ impl StatusWriter {
                 uptime_ms,
                 probed,
             } => self.app_started(app, uptime_ms, probed),
-            Note::AppHealth(app, health, text) => self.app_health(app, health, text),
-            Note::AppEnding(app, reason) => self.app_ending(app, reason),
-            Note::AppFailed(app, cause) => self.app_failed(app, &cause),
-            Note::AppRestarting { app, status, count } => self.app_restarting(app, status, count),
-            Note::AppExited(app, status) => self.app_exited(app, status),
+            Note::App(app, report) => self.app_reported(app, report),
+        }
+    }
+
+    fn app_reported(&mut self, app: usize, report: AppReport) {
+        match report {
+            // They are notes of their own, with what the supervision knows beside them.
+            AppReport::Started { .. } | AppReport::Ready | AppReport::LastWords { .. } => {}
+            AppReport::Unready => self.app_unready(app),
+            AppReport::OutOfMemory { within } => {
+                self.app(app, |app| app.error = Some(out_of_memory(within).to_owned()));
+                self.notify_watcher(app, AppNews::OutOfMemory);
+            }
+            AppReport::ProcessOutOfMemory { .. } => self.notify_watcher(app, AppNews::OutOfMemory),
+            AppReport::Health { health, text } => self.app_health(app, health, text),
+            AppReport::Ending { reason } => self.app_ending(app, reason),
+            AppReport::Failed { cause } => self.app_failed(app, &cause),
+            AppReport::Restarting { status, count, .. } => self.app_restarting(app, status, count),
+            AppReport::Exited { status } => self.app_exited(app, status),
         }
     }
 
@@ -196,7 +204,7 @@ impl StatusWriter {
         }
     }
 
-    /// The guest has not been heard for so long.
+    /// The guest has not answered for so long.
     fn silent(&mut self, silence: Duration) {
         let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         self.status.silent_since_ms = Some(clock::boot_ms().saturating_sub(silence));
@@ -204,11 +212,11 @@ impl StatusWriter {
         self.emit(EventKind::Silent, |_| {});
     }
 
-    /// It is heard again.
+    /// It answers again.
     fn answers(&mut self) {
         self.status.silent_since_ms = None;
         self.write();
-        self.emit(EventKind::Heard, |_| {});
+        self.emit(EventKind::Responsive, |_| {});
     }
 
     fn app(&mut self, app: usize, change: impl FnOnce(&mut AppStatus)) {

@@ -21,7 +21,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use isopod_spec::{AppRole, FailurePolicy};
-use isopod_vm::agent::{Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+use isopod_vm::agent::{AppReport, Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
 
 use super::outcome::{AppEnd, Outcome, Timings};
 use super::report::Milestone;
@@ -150,7 +150,7 @@ impl Supervision {
                     result: why,
                     log: Vec::new(),
                 };
-                self.receive(Event::Failed { app, cause }, now);
+                self.receive(Event::App(app, AppReport::Failed { cause }), now);
             }
             Input::Guest(event) => self.receive(event, now),
             Input::OutputWritten => self.output_written(now),
@@ -329,39 +329,7 @@ impl Supervision {
                 self.timings.boot = boot;
                 self.record(Note::Booted(boot));
             }
-            Event::Started { app, uptime_ms } => self.app_started(app, uptime_ms),
-            Event::AppReady { app } => self.app_ready(app),
-            Event::AppUnready { app } => self.record(Note::AppUnready(app)),
-            Event::OutOfMemory { app, within } => {
-                if let Some(app) = self.out_of_memory.get_mut(app) {
-                    *app = Some(within);
-                }
-                self.record(Note::AppOutOfMemory(app, within));
-            }
-            Event::ProcessOutOfMemory { app, .. } => self.record(Note::AppProcessOutOfMemory(app)),
-            Event::Health { app, health, text } => self.app_health(app, health, text),
-            Event::Ending { app, reason } => {
-                if let Some(terms) = self.terms.apps.get(app) {
-                    self.warn(format!("app `{}` is ended: {reason}", terms.name));
-                }
-                self.record(Note::AppEnding(app, reason));
-            }
-            Event::LastWords { app, text } => drop(self.last_words.insert(app, text)),
-            Event::Restarting {
-                app,
-                status,
-                after,
-                count,
-            } => self.app_restarting(app, status, after, count),
-            Event::Failed { app, cause } => {
-                self.record(Note::AppFailed(app, cause.clone()));
-                self.app_ended(app, AppEnd::Failed(cause));
-            }
-            Event::Exited { app, status } => {
-                self.last_words(app, status);
-                self.record(Note::AppExited(app, status));
-                self.app_ended(app, AppEnd::Exited(status));
-            }
+            Event::App(app, report) => self.app_reported(app, report),
             Event::Warning(text) => self.warn(format!("the agent in the guest: {text}")),
             Event::Beat => {
                 if self.watch.beat(now) {
@@ -381,6 +349,36 @@ impl Supervision {
             }
             Event::AllEnded | Event::Stdin { .. } | Event::Stdout { .. } | Event::Stderr { .. } => {}
         }
+    }
+
+    /// What is done about a report, and that it is recorded: before whatever follows from it.
+    fn app_reported(&mut self, app: usize, report: AppReport) {
+        match &report {
+            AppReport::Started { uptime_ms } => return self.app_started(app, *uptime_ms),
+            AppReport::Ready => return self.app_ready(app),
+            AppReport::LastWords { text } => return drop(self.last_words.insert(app, text.clone())),
+            AppReport::Unready | AppReport::ProcessOutOfMemory { .. } => {}
+            AppReport::OutOfMemory { within } => {
+                if let Some(app) = self.out_of_memory.get_mut(app) {
+                    *app = Some(*within);
+                }
+            }
+            AppReport::Health { health, text } => self.log_health(app, *health, text),
+            AppReport::Ending { reason } => {
+                if let Some(terms) = self.terms.apps.get(app) {
+                    self.warn(format!("app `{}` is ended: {reason}", terms.name));
+                }
+            }
+            AppReport::Restarting { status, in_ms, count } => {
+                self.app_restarting(app, *status, *in_ms, *count)
+            }
+            AppReport::Failed { cause } => self.app_ended(app, AppEnd::Failed(cause.clone())),
+            AppReport::Exited { status } => {
+                self.last_words(app, *status);
+                self.app_ended(app, AppEnd::Exited(*status));
+            }
+        }
+        self.record(Note::App(app, report));
     }
 
     fn warn(&mut self, text: String) {
@@ -417,7 +415,7 @@ impl Supervision {
         }
     }
 
-    fn app_health(&mut self, app: usize, health: Health, text: String) {
+    fn log_health(&mut self, app: usize, health: Health, text: &str) {
         let Some(terms) = self.terms.apps.get(app) else {
             return;
         };
@@ -428,22 +426,19 @@ impl Supervision {
             Health::Starting => GuestLine::Info(format!("app `{name}` is not known to be healthy yet")),
         };
         self.act(Action::Log(line));
-        self.record(Note::AppHealth(app, health, text));
     }
 
-    fn app_restarting(&mut self, app: usize, status: ExitStatus, after: Duration, count: u32) {
+    fn app_restarting(&mut self, app: usize, status: ExitStatus, in_ms: u32, count: u32) {
         self.last_words(app, status);
         let (Some(terms), Some(slot)) = (self.terms.apps.get(app), self.restarts.get_mut(app)) else {
             return;
         };
         *slot = count;
         let line = format!(
-            "app `{}` has ended ({status:?}); it is restarted in {} ms, for the {count}. time",
+            "app `{}` has ended ({status:?}); it is restarted in {in_ms} ms, for the {count}. time",
             terms.name,
-            after.as_millis()
         );
         self.act(Action::Log(GuestLine::Info(line)));
-        self.record(Note::AppRestarting { app, status, count });
     }
 
     /// What an app said of its end; where it failed and said nothing, the end of its log, where that is asked.

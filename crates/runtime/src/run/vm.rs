@@ -13,14 +13,11 @@ use isopod_plan::vm::network::{TAP_FD, VHOST_FD};
 use isopod_plan::vm::qemu::MONITOR_DESCRIPTOR;
 use isopod_spec::PortForward;
 use isopod_vm::agent::{self, Agent, AgentError, ArrivalTimes, ArriveError, Events};
-use isopod_vm::frames;
 use isopod_vm::launch::{self, Streams};
 use isopod_vm::launcher::{self, Launcher};
 use isopod_vm::netns::{self, NetnsError, Reach, vhost_net};
-use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
-use tokio::task::JoinHandle;
 
 use super::error::{QEMU, RunError};
 use crate::networks::{BeginError, Begun, Live, Memberships};
@@ -35,13 +32,13 @@ use super::host_memory::Kills;
 use super::interfaces::{Interfaces, Monitor};
 use crate::capture::Capture;
 
+mod router;
+
+use router::Router;
+
 /// The other processes, as messages name them.
 const VIRTIOFSD: &str = "virtiofsd";
 const PASST: &str = "passt";
-
-/// As much room as passt's socket is to have, in bytes; for ordinary users the system bounds it (`net.core.wmem_max`, socket(7)). passt drops
-/// what finds none: it takes eight connections whose windows are as large as Linux lets them become, 6 MiB.
-const PASST_BUFFER: usize = 32 << 20;
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;
@@ -106,92 +103,48 @@ impl<'a> Vm<'a> {
         settings: &Settings,
         template: Option<(&TemplateRecord, Template)>,
     ) -> Result<(Self, UnixListener), RunError> {
-        let ports = &record.ports;
-        let (networks, taps) = match (&record.netns, &record.networks) {
-            (Some(netns), _) => (None, take_over(netns)?),
-            (None, Some(networks)) => {
-                let begun = Live::begin(record, networks, dir).map_err(|error| match error {
-                    BeginError::Port(error) => RunError::Port(error),
-                    BeginError::Networks(error) => RunError::Networks(error),
-                });
-                let Begun {
-                    live,
-                    taps,
-                    later,
-                    left,
-                } = begun?;
-                (Some((live, later, left)), taps)
-            }
-            (None, None) => {
-                ports::look(ports).map_err(RunError::Port)?;
-                (None, Vec::new())
-            }
-        };
-        let failed = |action| move |source| RunError::Start { action, source };
-        let vhost = taps
-            .iter()
-            .zip(VHOST_FD..)
-            .filter(|_| record.vhost_net)
-            .map(|(_, number)| Ok((vhost_net()?, number)))
-            .collect::<std::io::Result<Vec<_>>>()
-            .map_err(RunError::VhostNet)?;
+        let (networks, taps) = join(record, dir)?;
+        let vhost = vhost_devices(record, taps.len())?;
         let pod_start = match dir.join(layout::LOGS).exists() {
             false => PodStart::First,
             true => PodStart::Later,
         };
         let words = template.as_ref().map_or(&record.qemu, |(record, _)| &record.qemu);
         let of_qemu = launcher(words, pod_start).map_err(failed("start QEMU"))?;
+        let mut inherited = Vec::new();
         let mut monitor = None;
-        let (inherited, restored) = match template {
-            None if record
-                .networks
-                .as_ref()
-                .is_some_and(|networks| networks.pluggable) =>
-            {
-                let pair = StdStream::pair().and_then(|(ours, theirs)| {
-                    ours.set_nonblocking(true)?;
-                    monitor = Some(Monitor::New(UnixStream::from_std(ours)?));
-                    Ok(theirs)
-                });
-                let theirs = pair.map_err(failed("make QEMU's monitor"))?;
-                (vec![(theirs.into(), MONITOR_DESCRIPTOR)], Restored::No)
-            }
-            None => (Vec::new(), Restored::No),
-            Some((record, template)) => {
-                let begun = restore::begin(template, record.mapping());
-                let (inherited, restoring) = begun.map_err(failed("have the template's memory"))?;
-                (inherited, Restored::Restoring(Box::new(restoring)))
-            }
-        };
-        let port = listen(dir, layout::AGENT_SOCKET, of_qemu.user).map_err(failed("listen for the agent"))?;
-        port.set_nonblocking(true)
-            .map_err(failed("listen for the agent"))?;
-        let port = UnixListener::from_std(port).map_err(failed("listen for the agent"))?;
+        let mut restored = Restored::No;
+        if let Some((record, template)) = template {
+            let begun = restore::begin(template, record.mapping());
+            let (memory, restoring) = begun.map_err(failed("have the template's memory"))?;
+            inherited = memory;
+            restored = Restored::Restoring(Box::new(restoring));
+        } else if record
+            .networks
+            .as_ref()
+            .is_some_and(|networks| networks.pluggable)
+        {
+            let (ours, theirs) = monitor_pair().map_err(failed("make QEMU's monitor"))?;
+            inherited.push((theirs, MONITOR_DESCRIPTOR));
+            monitor = Some(ours);
+        }
+        let port = agent_port(dir, of_qemu.user).map_err(failed("listen for the agent"))?;
         let router = match &record.passt {
             Some(words) => Some(Router::start(words, dir, settings, of_qemu.user, pod_start)?),
             None => None,
         };
-        let mut virtiofsd = None;
-        if let Some(words) = &record.virtiofsd {
-            let socket =
-                listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user).map_err(failed("listen for QEMU"))?;
-            let launcher = launcher(words, pod_start).map_err(failed("start virtiofsd"))?;
-            let log = Capture::begin(logs, layout::VIRTIOFSD_LOG);
-            let (log, stderr) = log.map_err(failed("make virtiofsd's log"))?;
-            let streams = Streams {
-                inherited: Vec::new(),
-                stdin: Some(OwnedFd::from(socket)),
-                stdout: None,
-                stderr,
-                lock: layout::VIRTIOFSD_LOCK,
-            };
-            let child = launch::spawn(&settings.isopod, &launcher, dir, streams);
-            virtiofsd = Some((child.map_err(failed("start virtiofsd"))?, log));
-        }
-        let console = Capture::begin(logs, layout::CONSOLE_LOG);
-        let (console, stdout) = console.map_err(failed("make the console's log"))?;
-        let qemu_log = Capture::begin(logs, layout::QEMU_LOG);
-        let (qemu_log, stderr) = qemu_log.map_err(failed("make QEMU's log"))?;
+        let virtiofsd = match &record.virtiofsd {
+            Some(words) => {
+                let socket = listen(dir, layout::VIRTIOFSD_SOCKET, of_qemu.user);
+                let socket = socket.map_err(failed("listen for QEMU"))?;
+                let launcher = launcher(words, pod_start).map_err(failed("start virtiofsd"))?;
+                Some(start_virtiofsd(&launcher, socket.into(), dir, logs, settings)?)
+            }
+            None => None,
+        };
+        let (console, stdout) =
+            Capture::begin(logs, layout::CONSOLE_LOG).map_err(failed("make the console's log"))?;
+        let (qemu_log, stderr) = Capture::begin(logs, layout::QEMU_LOG).map_err(failed("make QEMU's log"))?;
         let streams = Streams {
             inherited: inherited.into_iter().chain(taps).chain(vhost).collect(),
             stdin: None,
@@ -202,7 +155,7 @@ impl<'a> Vm<'a> {
         let qemu = launch::spawn(&settings.isopod, &of_qemu, dir, streams).map_err(failed("start QEMU"))?;
         let vm = Self {
             dir,
-            ports,
+            ports: &record.ports,
             netns: record.netns.as_ref(),
             networks,
             monitor,
@@ -432,6 +385,79 @@ impl<'a> Vm<'a> {
     }
 }
 
+/// What failed before there was a VM.
+fn failed(action: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Start { action, source }
+}
+
+/// Descriptors that a process is born with, by the numbers that it knows them by.
+type Inherited = Vec<(OwnedFd, i32)>;
+
+/// The pod's networks, as far as they are made outside of its processes, and the taps that lead to them.
+fn join(record: &PodRecord, dir: &Path) -> Result<(Option<Memberships>, Inherited), RunError> {
+    match (&record.netns, &record.networks) {
+        (Some(netns), _) => Ok((None, take_over(netns)?)),
+        (None, Some(networks)) => {
+            let begun = Live::begin(record, networks, dir).map_err(|error| match error {
+                BeginError::Port(error) => RunError::Port(error),
+                BeginError::Networks(error) => RunError::Networks(error),
+            });
+            let Begun {
+                live,
+                taps,
+                later,
+                left,
+            } = begun?;
+            Ok((Some((live, later, left)), taps))
+        }
+        (None, None) => {
+            ports::look(&record.ports).map_err(RunError::Port)?;
+            Ok((None, Vec::new()))
+        }
+    }
+}
+
+/// `/dev/vhost-net`, once for each tap, where the pod has it.
+fn vhost_devices(record: &PodRecord, taps: usize) -> Result<Inherited, RunError> {
+    let numbers = (VHOST_FD..).take(if record.vhost_net { taps } else { 0 });
+    let devices = numbers.map(|number| Ok((vhost_net()?, number)));
+    devices.collect::<io::Result<_>>().map_err(RunError::VhostNet)
+}
+
+/// QEMU's monitor: the supervisor's end, and QEMU's.
+fn monitor_pair() -> io::Result<(Monitor, OwnedFd)> {
+    let (ours, theirs) = StdStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((Monitor::New(UnixStream::from_std(ours)?), theirs.into()))
+}
+
+/// Where QEMU connects the agent's port to.
+fn agent_port(dir: &Path, qemu_user: Option<u32>) -> io::Result<UnixListener> {
+    let port = listen(dir, layout::AGENT_SOCKET, qemu_user)?;
+    port.set_nonblocking(true)?;
+    UnixListener::from_std(port)
+}
+
+fn start_virtiofsd(
+    launcher: &Launcher,
+    socket: OwnedFd,
+    dir: &Path,
+    logs: &Path,
+    settings: &Settings,
+) -> Result<(Child, Capture), RunError> {
+    let (log, stderr) =
+        Capture::begin(logs, layout::VIRTIOFSD_LOG).map_err(failed("make virtiofsd's log"))?;
+    let streams = Streams {
+        inherited: Vec::new(),
+        stdin: Some(socket),
+        stdout: None,
+        stderr,
+        lock: layout::VIRTIOFSD_LOCK,
+    };
+    let child = launch::spawn(&settings.isopod, launcher, dir, streams);
+    Ok((child.map_err(failed("start virtiofsd"))?, log))
+}
+
 /// Brings the pod to its VM.
 async fn arrive(
     record: &PodRecord,
@@ -455,7 +481,7 @@ async fn arrive(
 
 /// Takes over what is in the namespace, if that is still what the guest is told that it has: the taps, by the numbers that QEMU knows
 /// them by.
-fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
+fn take_over(netns: &NetnsRecord) -> Result<Inherited, RunError> {
     let take = || {
         if netns::read(&netns.path)? != netns.network {
             return Err(NetnsError::Changed);
@@ -477,77 +503,6 @@ fn take_over(netns: &NetnsRecord) -> Result<Vec<(OwnedFd, i32)>, RunError> {
             source,
         }
     })
-}
-
-/// The pod's router, where it is a process of its own, and what carries frames between it and QEMU.
-struct Router {
-    passt: Child,
-    log: Capture,
-    /// Waits for QEMU; what carries the frames then is a thread, which ends with either of the two.
-    waiting: JoinHandle<()>,
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        self.waiting.abort();
-    }
-}
-
-impl Router {
-    /// Starts passt, which QEMU reaches through a socket in the pod directory. `qemu_user` is who connects, where that is not this
-    /// one.
-    fn start(
-        words: &[OsText],
-        dir: &Path,
-        settings: &Settings,
-        qemu_user: Option<u32>,
-        pod_start: PodStart,
-    ) -> Result<Self, RunError> {
-        let failed = |action| move |source| RunError::Start { action, source };
-        let launcher = launcher(words, pod_start).map_err(failed("start passt"))?;
-        let socket = listen(dir, layout::NETWORK_SOCKET, qemu_user).map_err(failed("listen for QEMU"))?;
-        socket.set_nonblocking(true).map_err(failed("listen for QEMU"))?;
-        let socket = UnixListener::from_std(socket).map_err(failed("listen for QEMU"))?;
-        let (ours, of_passt) = StdStream::pair().map_err(failed("make passt's socket"))?;
-        let _ = set_socket_send_buffer_size_force(&of_passt, PASST_BUFFER)
-            .or_else(|_| set_socket_send_buffer_size(&of_passt, PASST_BUFFER));
-        let (log, stderr) = Capture::begin(dir, layout::PASST_LOG).map_err(failed("make passt's log"))?;
-        let streams = Streams {
-            inherited: Vec::new(),
-            stdin: Some(of_passt.into()),
-            stdout: None,
-            stderr,
-            lock: layout::PASST_LOCK,
-        };
-        let passt =
-            launch::spawn(&settings.isopod, &launcher, dir, streams).map_err(failed("start passt"))?;
-        let waiting = tokio::spawn(async move {
-            match socket.accept().await.and_then(|(stream, _)| blocking(stream)) {
-                Ok(qemu) => carry(qemu, ours),
-                Err(error) => tracing::warn!("cannot accept QEMU's connection to its network: {error}"),
-            }
-        });
-        Ok(Self { passt, log, waiting })
-    }
-}
-
-fn blocking(stream: UnixStream) -> io::Result<StdStream> {
-    let stream = stream.into_std()?;
-    stream.set_nonblocking(false)?;
-    Ok(stream)
-}
-
-/// Carries frames in a thread of their own, so that no queue of the supervisor's is in their way.
-fn carry(qemu: StdStream, passt: StdStream) {
-    let thread = std::thread::Builder::new().name("frames".into());
-    let begun = thread.spawn(move || {
-        if let Err(error) = frames::carry(&qemu, &passt) {
-            tracing::debug!("the pod's network has ended: {error}");
-        }
-    });
-    if let Err(error) = begun {
-        tracing::warn!("cannot carry the pod's frames: {error}");
-    }
 }
 
 /// Which of a pod's lives it is.

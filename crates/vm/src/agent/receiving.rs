@@ -7,14 +7,14 @@
 //!             └────────── Failed or Exited ────────────────>┴─> ended: held until both outputs were read
 //! ```
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use isopod_contract::message::{
-    AppIndex, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage, MAX_HEALTH_BYTES,
-    MAX_LOG_LINES, SyncFailure,
+    AppIndex, AppReport, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, HostMessage,
+    MAX_HEALTH_BYTES, MAX_LOG_LINES, SyncFailure,
 };
 use isopod_protocol::codec::{ReadMessageError, read_message};
 use isopod_protocol::mux::{Incoming, MuxStream};
@@ -62,8 +62,28 @@ impl Record {
         }
     }
 
-    /// Notes that the app is restarted, which it is only as its policy has it.
-    fn restart(&mut self, status: ExitStatus, count: u32, breach: Breach) -> Result<(), Breach> {
+    /// Whether this may be reported of the app now; it is noted then.
+    fn accept(&mut self, report: &AppReport) -> bool {
+        let runs = self.started && !self.ended;
+        match report {
+            AppReport::Started { .. } => !self.ended && !mem::replace(&mut self.started, true),
+            AppReport::Failed { .. } => !self.started && !mem::replace(&mut self.ended, true),
+            AppReport::Exited { .. } => !mem::replace(&mut self.ended, true),
+            AppReport::Restarting { status, count, .. } => self.restart(*status, *count),
+            // Only what is new.
+            AppReport::Ready => runs && !mem::replace(&mut self.ready, true),
+            AppReport::Unready => runs && mem::replace(&mut self.ready, false),
+            AppReport::Health { .. } => runs,
+            // Once in a life.
+            AppReport::Ending { .. } => runs && !mem::replace(&mut self.ending, true),
+            AppReport::OutOfMemory { .. }
+            | AppReport::ProcessOutOfMemory { .. }
+            | AppReport::LastWords { .. } => !self.ended,
+        }
+    }
+
+    /// Whether the app may be restarted, which it is only as its policy has it.
+    fn restart(&mut self, status: ExitStatus, count: u32) -> bool {
         let allows = |policy: &RestartPolicy| match policy {
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max_retries } => {
@@ -73,26 +93,10 @@ impl Record {
         };
         let allowed = self.policies.iter().any(allows);
         if self.ended || !allowed || self.restarts.checked_add(1) != Some(count) {
-            return Err(breach);
+            return false;
         }
         (self.restarts, self.started, self.ready, self.ending) = (count, false, false, false);
-        Ok(())
-    }
-
-    /// Notes whether the app is ready, which only one that runs tells, and only when that is new.
-    fn readiness(&mut self, ready: bool, breach: Breach) -> Result<(), Breach> {
-        if !self.started || self.ended || std::mem::replace(&mut self.ready, ready) == ready {
-            return Err(breach);
-        }
-        Ok(())
-    }
-
-    /// Notes that the agent ends it, which only one that runs can have happen to it, once in a life.
-    fn ending(&mut self, breach: Breach) -> Result<(), Breach> {
-        if !self.started || self.ended || std::mem::replace(&mut self.ending, true) {
-            return Err(breach);
-        }
-        Ok(())
+        true
     }
 
     /// The event of the end, once it is due.
@@ -273,7 +277,7 @@ impl Receiving {
         match header {
             GuestStream::Stdin { app } => {
                 let app = self.index(app)?;
-                if std::mem::replace(&mut self.apps[app].stdin, true) {
+                if mem::replace(&mut self.apps[app].stdin, true) {
                     return Err(Breach::SecondStream { app, stream: "stdin" }.into());
                 }
                 self.emit(Event::Stdin {
@@ -327,33 +331,7 @@ impl Receiving {
         let breach = out_of_turn(&message);
         match message {
             GuestMessage::Ready(_) => Err(breach.into()),
-            GuestMessage::Started { app, uptime_ms } => {
-                let app = self.index(app)?;
-                let record = &mut self.apps[app];
-                if record.ended || std::mem::replace(&mut record.started, true) {
-                    return Err(breach.into());
-                }
-                self.emit(Event::Started { app, uptime_ms }).await
-            }
-            GuestMessage::Failed { app, cause } => {
-                let app = self.index(app)?;
-                if self.apps[app].started {
-                    return Err(breach.into());
-                }
-                self.end(
-                    app,
-                    Event::Failed {
-                        app,
-                        cause: printable_cause(cause),
-                    },
-                    breach,
-                )
-                .await
-            }
-            GuestMessage::Exited { app, status } => {
-                let app = self.index(app)?;
-                self.end(app, Event::Exited { app, status }, breach).await
-            }
+            GuestMessage::App(app, report) => self.receive_report(app, report, breach).await,
             GuestMessage::AllEnded => {
                 if self.all_ended != AllEnded::NotReported || !self.apps.iter().all(|app| app.ended) {
                     return Err(breach.into());
@@ -382,79 +360,21 @@ impl Receiving {
                 let _ = self.commands.try_send(HostMessage::Time { number, unix_ns });
                 self.emit(Event::Beat).await
             }
-            GuestMessage::AppReady { app } => {
-                let app = self.index(app)?;
-                self.apps[app].readiness(true, breach)?;
-                self.emit(Event::AppReady { app }).await
-            }
-            GuestMessage::AppUnready { app } => {
-                let app = self.index(app)?;
-                self.apps[app].readiness(false, breach)?;
-                self.emit(Event::AppUnready { app }).await
-            }
-            GuestMessage::OutOfMemory { app, within } => {
-                let app = self.index(app)?;
-                if self.apps[app].ended {
-                    return Err(breach.into());
-                }
-                self.emit(Event::OutOfMemory { app, within }).await
-            }
-            GuestMessage::ProcessOutOfMemory { app, within } => {
-                let app = self.index(app)?;
-                if self.apps[app].ended {
-                    return Err(breach.into());
-                }
-                self.emit(Event::ProcessOutOfMemory { app, within }).await
-            }
-            GuestMessage::Health { app, health, text } => {
-                let app = self.index(app)?;
-                if !self.apps[app].started || self.apps[app].ended {
-                    return Err(breach.into());
-                }
-                let text = printable(&cut(text));
-                self.emit(Event::Health { app, health, text }).await
-            }
-            GuestMessage::LastWords { app, text } => {
-                let app = self.index(app)?;
-                if self.apps[app].ended {
-                    return Err(breach.into());
-                }
-                self.emit(Event::LastWords { app, text: cut(text) }).await
-            }
-            GuestMessage::Ending { app, reason } => {
-                let app = self.index(app)?;
-                self.apps[app].ending(breach)?;
-                let reason = printable(&cut(reason));
-                self.emit(Event::Ending { app, reason }).await
-            }
-            GuestMessage::Restarting {
-                app,
-                status,
-                in_ms,
-                count,
-            } => {
-                let app = self.index(app)?;
-                self.learn_policies();
-                self.apps[app].restart(status, count, breach)?;
-                let after = Duration::from_millis(in_ms.into());
-                self.emit(Event::Restarting {
-                    app,
-                    status,
-                    after,
-                    count,
-                })
-                .await
-            }
         }
     }
 
-    async fn end(&mut self, app: usize, event: Event, breach: Breach) -> Result<(), Stop> {
-        let record = &mut self.apps[app];
-        if std::mem::replace(&mut record.ended, true) {
+    async fn receive_report(&mut self, app: AppIndex, report: AppReport, breach: Breach) -> Result<(), Stop> {
+        let app = self.index(app)?;
+        self.learn_policies();
+        if !self.apps[app].accept(&report) {
             return Err(breach.into());
         }
-        record.held = Some(event);
-        self.release(app).await
+        let event = Event::App(app, shown(report));
+        if self.apps[app].ended {
+            self.apps[app].held = Some(event);
+            return self.release(app).await;
+        }
+        self.emit(event).await
     }
 
     async fn release(&mut self, app: usize) -> Result<(), Stop> {
@@ -479,25 +399,33 @@ async fn read_header(mut stream: MuxStream) -> (Header, MuxStream) {
 
 /// The breach that `message` is, when it came at the wrong time.
 pub(super) fn out_of_turn(message: &GuestMessage) -> Breach {
-    let message = match message {
-        GuestMessage::Ready(_) => "ready",
-        GuestMessage::Started { .. } => "started",
-        GuestMessage::Failed { .. } => "failed",
-        GuestMessage::Exited { .. } => "exited",
-        GuestMessage::AllEnded => "all ended",
-        GuestMessage::Synced { .. } => "synced",
-        GuestMessage::Warning { .. } => "warning",
-        GuestMessage::Restarting { .. } => "restarting",
-        GuestMessage::AppReady { .. } => "app ready",
-        GuestMessage::AppUnready { .. } => "app unready",
-        GuestMessage::OutOfMemory { .. } => "out of memory",
-        GuestMessage::ProcessOutOfMemory { .. } => "process out of memory",
-        GuestMessage::Health { .. } => "health",
-        GuestMessage::Ending { .. } => "ending",
-        GuestMessage::Beat { .. } => "beat",
-        GuestMessage::LastWords { .. } => "last words",
-    };
+    let message = message.name();
     Breach::OutOfTurn { message }
+}
+
+/// A report whose texts are short, and can be shown where people read them.
+fn shown(report: AppReport) -> AppReport {
+    match report {
+        AppReport::Failed { cause } => AppReport::Failed {
+            cause: printable_cause(cause),
+        },
+        AppReport::Health { health, text } => AppReport::Health {
+            health,
+            text: printable(&cut(text)),
+        },
+        AppReport::Ending { reason } => AppReport::Ending {
+            reason: printable(&cut(reason)),
+        },
+        // They are the app's data; whoever shows them escapes them.
+        AppReport::LastWords { text } => AppReport::LastWords { text: cut(text) },
+        other @ (AppReport::Started { .. }
+        | AppReport::Exited { .. }
+        | AppReport::Restarting { .. }
+        | AppReport::Ready
+        | AppReport::Unready
+        | AppReport::OutOfMemory { .. }
+        | AppReport::ProcessOutOfMemory { .. }) => other,
+    }
 }
 
 /// A text, no longer than one about an app's health may be.

@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
+mod hostile;
+mod reports;
+
 const SOON: Duration = Duration::from_secs(20);
 
 /// A guest after the handshake.
@@ -55,6 +58,10 @@ impl GuestStandIn {
 
     async fn send(&mut self, message: GuestMessage) {
         write_message(&mut self.control, &message).await.unwrap();
+    }
+
+    async fn report(&mut self, app: AppIndex, report: AppReport) {
+        self.send(GuestMessage::App(app, report)).await;
     }
 
     async fn open(&self, header: GuestStream) -> MuxStream {
@@ -126,10 +133,10 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     let Event::Stdin { app: 0, mut input } = events.next().await.unwrap() else {
         panic!()
     };
-    guest.send(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
+    guest.report(0, AppReport::Started { uptime_ms: 7 }).await;
     assert!(matches!(
         events.next().await,
-        Ok(Event::Started { app: 0, uptime_ms: 7 })
+        Ok(Event::App(0, AppReport::Started { uptime_ms: 7 }))
     ));
 
     input.write_all(b"question").await.unwrap();
@@ -141,7 +148,7 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     stdout.write_all(b"answer").await.unwrap();
     stdout.shutdown().await.unwrap();
     stderr.shutdown().await.unwrap();
-    guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
+    guest.report(0, AppReport::Exited { status: DONE }).await;
     guest.send(GuestMessage::AllEnded).await;
     // The end is there, but nobody has read the output; stderr is not wanted.
     drop(err);
@@ -152,7 +159,7 @@ async fn an_app_lives_and_its_end_comes_after_its_output() {
     assert_eq!(text, "answer");
     assert!(matches!(
         events.next().await,
-        Ok(Event::Exited { app: 0, status: DONE })
+        Ok(Event::App(0, AppReport::Exited { status: DONE }))
     ));
     assert!(matches!(events.next().await, Ok(Event::AllEnded)));
 
@@ -253,11 +260,17 @@ async fn a_stalled_output_holds_back_its_own_app_only() {
     }
     assert!(!writers[0].is_finished());
     for app in 0..2 {
-        guest.send(GuestMessage::Exited { app, status: DONE }).await;
+        guest.report(app, AppReport::Exited { status: DONE }).await;
     }
-    assert!(matches!(events.next().await, Ok(Event::Exited { app: 1, .. })));
+    assert!(matches!(
+        events.next().await,
+        Ok(Event::App(1, AppReport::Exited { .. }))
+    ));
     drop(stalled);
-    assert!(matches!(events.next().await, Ok(Event::Exited { app: 0, .. })));
+    assert!(matches!(
+        events.next().await,
+        Ok(Event::App(0, AppReport::Exited { .. }))
+    ));
 }
 
 #[tokio::test]
@@ -282,8 +295,8 @@ async fn texts_of_the_guest_are_safe_for_a_terminal() {
         result: "exit-code".into(),
         log: vec!["c\x08".into()],
     };
-    guest.send(GuestMessage::Failed { app: 0, cause }).await;
-    let Event::Failed { app: 0, cause } = events.next().await.unwrap() else {
+    guest.report(0, AppReport::Failed { cause }).await;
+    let Event::App(0, AppReport::Failed { cause }) = events.next().await.unwrap() else {
         panic!()
     };
     let escaped = FailureCause::Mount {
@@ -345,7 +358,7 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
         let mut guest = GuestStandIn::greet(guest_port).await;
         guest.send(GuestMessage::Ready(BootTimes::default())).await;
         guest.take(&ArrivalAnswer::Done(ArrivalTimes::default())).await;
-        guest.send(GuestMessage::Exited { app: 0, status: DONE }).await;
+        guest.report(0, AppReport::Exited { status: DONE }).await;
         guest
     };
     let host = async {
@@ -358,7 +371,7 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     relay.abort();
     assert!(
-        matches!(events.next().await, Ok(Event::Exited { app: 0, .. })),
+        matches!(events.next().await, Ok(Event::App(0, AppReport::Exited { .. }))),
         "held, but true"
     );
     assert!(matches!(
@@ -371,128 +384,6 @@ async fn a_lost_vm_ends_the_events_after_what_was_heard() {
     }
 }
 
-/// What a guest says after it is ready, and the breach that it is.
-async fn breach(messages: Vec<GuestMessage>, streams: &[GuestStream]) -> AgentError {
-    let (mut guest, _agent, events) = converse(1).await;
-    let mut open = Vec::new();
-    for stream in streams {
-        open.push(guest.open(*stream).await);
-    }
-    for message in messages {
-        guest.send(message).await;
-    }
-    end_of(events).await
-}
-
-#[tokio::test]
-async fn what_is_out_of_turn_ends_the_conversation() {
-    let exited = GuestMessage::Exited { app: 0, status: DONE };
-    let started = GuestMessage::Started { app: 0, uptime_ms: 0 };
-    let failed = GuestMessage::Failed {
-        app: 0,
-        cause: FailureCause::Unit {
-            unit: String::new(),
-            result: String::new(),
-            log: Vec::new(),
-        },
-    };
-    for (messages, message) in [
-        (vec![GuestMessage::Ready(BootTimes::default())], "ready"),
-        (vec![started.clone(), started.clone()], "started"),
-        (vec![exited.clone(), exited.clone()], "exited"),
-        (vec![exited.clone(), started.clone()], "started"),
-        (vec![started, failed.clone()], "failed"),
-        (vec![exited, failed], "failed"),
-        (vec![GuestMessage::AllEnded], "all ended"),
-    ] {
-        let error = breach(messages, &[]).await;
-        assert!(
-            matches!(error, AgentError::Breach(Breach::OutOfTurn { message: m }) if m == message),
-            "{error:?}"
-        );
-    }
-    let error = breach(vec![GuestMessage::Exited { app: 1, status: DONE }], &[]).await;
-    assert!(
-        matches!(error, AgentError::Breach(Breach::NoSuchApp { app: 1, apps: 1 })),
-        "{error:?}"
-    );
-    let error = breach(Vec::new(), &[GuestStream::Stderr { app: 65535 }]).await;
-    assert!(
-        matches!(
-            error,
-            AgentError::Breach(Breach::NoSuchApp { app: 65535, apps: 1 })
-        ),
-        "{error:?}"
-    );
-    for (header, name) in [
-        (GuestStream::Stdin { app: 0 }, "stdin"),
-        (GuestStream::Stdout { app: 0 }, "stdout"),
-        (GuestStream::Stderr { app: 0 }, "stderr"),
-    ] {
-        let error = breach(Vec::new(), &[header, header]).await;
-        let second = Breach::SecondStream { app: 0, stream: name };
-        assert!(matches!(error, AgentError::Breach(b) if b == second), "{error:?}");
-    }
-}
-
-#[tokio::test]
-async fn unreadable_messages_end_the_conversation() {
-    let long = u32::try_from(MAX_MESSAGE_BYTES + 1).unwrap().to_le_bytes();
-    for bytes in [&long[..], &[0xff; 4], &[1, 0, 0, 0, 99], &[2, 0, 0, 0, 4, 0]] {
-        let (mut guest, _agent, events) = converse(1).await;
-        guest.control.write_all(bytes).await.unwrap();
-        let error = end_of(events).await;
-        assert!(matches!(error, AgentError::Message(_)), "{error:?}");
-    }
-    let (guest, _agent, events) = converse(1).await;
-    let _stream = guest.opener.open(&[9u8, 9]).await.unwrap();
-    let error = end_of(events).await;
-    assert!(matches!(error, AgentError::Message(_)), "{error:?}");
-}
-
-/// How a conversation ends with a guest that says these bytes, which are no yamux, after a handshake that is one.
-async fn raw(bytes: Vec<u8>) -> AgentError {
-    let (host, mut port) = UnixStream::pair().unwrap();
-    let guest = async {
-        handshake::guest(&mut port, [2; handshake::NONCE_BYTES])
-            .await
-            .unwrap();
-        // The host may hang up before it has read everything.
-        let _ = port.write_all(&bytes).await;
-        port
-    };
-    let (connected, _port) = tokio::join!(connect(host, Duration::from_secs(2)), guest);
-    connected.map(drop).unwrap_err()
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_yamux_end_the_conversation() {
-    let error = raw(vec![0xff; 100_000]).await;
-    assert!(matches!(error, AgentError::Lost(_)), "{error:?}");
-    // A data frame of 4 GiB: version 0, type 0, flag SYN, stream 2.
-    let error = raw(vec![0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff]).await;
-    assert!(matches!(error, AgentError::Lost(_)), "{error:?}");
-    // Go away.
-    let error = raw(vec![0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
-    assert!(
-        matches!(error, AgentError::Ended | AgentError::Lost(_)),
-        "{error:?}"
-    );
-}
-
-#[tokio::test]
-async fn endless_streams_end_the_conversation() {
-    // Window updates with the flag SYN, on streams 2, 4, 6 and so on, and not a byte on any.
-    let opened: Vec<u8> = (1..200u32)
-        .flat_map(|n| [&[0, 1, 0, 1][..], &(2 * n).to_be_bytes(), &[0; 4]].concat())
-        .collect();
-    let error = raw(opened).await;
-    assert!(
-        matches!(error, AgentError::Lost(MuxError::TooManyStreams { limit: 0 })),
-        "{error:?}"
-    );
-}
-
 /// Apps are numbered behind those that were there, and all may end more than once.
 #[tokio::test]
 async fn more_apps_come() {
@@ -501,12 +392,12 @@ async fn more_apps_come() {
         let stdout = guest.open(GuestStream::Stdout { app }).await;
         let stderr = guest.open(GuestStream::Stderr { app }).await;
         drop((stdout, stderr));
-        guest.send(GuestMessage::Exited { app, status: DONE }).await;
+        guest.report(app, AppReport::Exited { status: DONE }).await;
         guest.send(GuestMessage::AllEnded).await;
         loop {
             match events.next().await.unwrap() {
                 Event::AllEnded => break,
-                Event::Exited { app: ended, .. } => assert_eq!(ended, usize::from(app)),
+                Event::App(ended, AppReport::Exited { .. }) => assert_eq!(ended, usize::from(app)),
                 Event::Stdout { .. } | Event::Stderr { .. } => {}
                 event => panic!("{event:?}"),
             }
@@ -518,7 +409,7 @@ async fn more_apps_come() {
             (usize::from(app) + 1, &b"more"[..])
         );
     }
-    guest.send(GuestMessage::Exited { app: 4, status: DONE }).await;
+    guest.report(4, AppReport::Exited { status: DONE }).await;
     assert!(matches!(
         end_of(events).await,
         AgentError::Breach(Breach::NoSuchApp { app: 4, apps: 4 })
@@ -536,200 +427,4 @@ async fn what_cannot_come_is_told() {
     let many = vec![RestartPolicy::No; usize::from(AppIndex::MAX)];
     let error = agent.arrive(many, &b""[..]).await.unwrap_err();
     assert!(matches!(error, ArriveError::TooManyApps), "{error:?}");
-}
-
-#[tokio::test]
-async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
-    let on_failure = RestartPolicy::OnFailure { max_retries: Some(2) };
-    let (mut guest, _agent, mut events) = converse_of(&[on_failure]).await;
-    let failed = ExitStatus::Code(1);
-    for count in 1..=2 {
-        guest.send(GuestMessage::Started { app: 0, uptime_ms: 7 }).await;
-        assert!(matches!(events.next().await, Ok(Event::Started { app: 0, .. })));
-        let restarting = GuestMessage::Restarting {
-            app: 0,
-            status: failed,
-            in_ms: 100,
-            count,
-        };
-        guest.send(restarting).await;
-        let Ok(Event::Restarting {
-            count: told, after, ..
-        }) = events.next().await
-        else {
-            panic!()
-        };
-        assert_eq!((told, after), (count, Duration::from_millis(100)));
-    }
-    guest.send(GuestMessage::Started { app: 0, uptime_ms: 9 }).await;
-    guest
-        .send(GuestMessage::Exited {
-            app: 0,
-            status: failed,
-        })
-        .await;
-    for header in [GuestStream::Stdout { app: 0 }, GuestStream::Stderr { app: 0 }] {
-        guest.open(header).await.shutdown().await.unwrap();
-    }
-    let mut ended = false;
-    while !ended {
-        ended = matches!(events.next().await.unwrap(), Event::Exited { app: 0, .. });
-    }
-}
-
-#[tokio::test]
-async fn no_app_starts_anew_but_as_its_policy_has_it() {
-    let on_failure = RestartPolicy::OnFailure { max_retries: Some(1) };
-    let restarting = |status, count| GuestMessage::Restarting {
-        app: 0,
-        status: ExitStatus::Code(status),
-        in_ms: 1,
-        count,
-    };
-    let cases = [
-        (RestartPolicy::No, vec![restarting(1, 1)]),
-        (on_failure, vec![restarting(0, 1)]),
-        (on_failure, vec![restarting(1, 1), restarting(1, 2)]),
-        (RestartPolicy::Always, vec![restarting(0, 2)]),
-        (RestartPolicy::Always, vec![restarting(0, 1), restarting(0, 1)]),
-    ];
-    for (policy, messages) in cases {
-        let (mut guest, _agent, events) = converse_of(&[policy]).await;
-        for message in messages {
-            guest.send(message).await;
-        }
-        let error = end_of(events).await;
-        assert!(
-            matches!(
-                error,
-                AgentError::Breach(Breach::OutOfTurn {
-                    message: "restarting"
-                })
-            ),
-            "{policy:?}: {error:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn only_an_app_that_runs_says_that_it_is_ready_and_says_it_once() {
-    let started = || GuestMessage::Started { app: 0, uptime_ms: 7 };
-    let (mut guest, _agent, mut events) = converse(1).await;
-    for message in [
-        started(),
-        GuestMessage::AppReady { app: 0 },
-        GuestMessage::AppUnready { app: 0 },
-    ] {
-        guest.send(message).await;
-    }
-    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
-    assert!(matches!(events.next().await, Ok(Event::AppReady { app: 0 })));
-    assert!(matches!(events.next().await, Ok(Event::AppUnready { app: 0 })));
-    let ended = || GuestMessage::Exited { app: 0, status: DONE };
-    for (messages, breach) in [
-        (vec![GuestMessage::AppReady { app: 0 }], "app ready"),
-        (
-            vec![started(), GuestMessage::AppUnready { app: 0 }],
-            "app unready",
-        ),
-        (
-            vec![started(), ended(), GuestMessage::AppReady { app: 0 }],
-            "app ready",
-        ),
-    ] {
-        let (mut guest, _agent, events) = converse(1).await;
-        for message in messages {
-            guest.send(message).await;
-        }
-        let error = end_of(events).await;
-        assert!(
-            matches!(error, AgentError::Breach(Breach::OutOfTurn { message }) if message == breach),
-            "{error:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn an_end_that_the_agent_brings_about_is_a_failure_whatever_its_status() {
-    let on_failure = RestartPolicy::OnFailure { max_retries: Some(2) };
-    let (mut guest, _agent, mut events) = converse_of(&[on_failure]).await;
-    let reason = "liveness probe failed: \u{1b}[1m".to_owned();
-    for message in [
-        GuestMessage::Started { app: 0, uptime_ms: 7 },
-        GuestMessage::Health {
-            app: 0,
-            health: Health::Unhealthy,
-            text: "x".repeat(2 * MAX_HEALTH_BYTES),
-        },
-        GuestMessage::Ending { app: 0, reason },
-        GuestMessage::Restarting {
-            app: 0,
-            status: DONE,
-            in_ms: 1,
-            count: 1,
-        },
-        // The next life has to earn it anew.
-        GuestMessage::Started { app: 0, uptime_ms: 8 },
-        GuestMessage::Restarting {
-            app: 0,
-            status: DONE,
-            in_ms: 1,
-            count: 2,
-        },
-    ] {
-        guest.send(message).await;
-    }
-    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
-    let Ok(Event::Health {
-        health: Health::Unhealthy,
-        text,
-        ..
-    }) = events.next().await
-    else {
-        panic!()
-    };
-    assert_eq!(text.len(), MAX_HEALTH_BYTES);
-    let Ok(Event::Ending { app: 0, reason }) = events.next().await else {
-        panic!()
-    };
-    assert_eq!(reason, "liveness probe failed: \\u{1b}[1m");
-    assert!(matches!(
-        events.next().await,
-        Ok(Event::Restarting { count: 1, .. })
-    ));
-    assert!(matches!(events.next().await, Ok(Event::Started { .. })));
-    let error = events.next().await.unwrap_err();
-    let breach = AgentError::Breach(Breach::OutOfTurn {
-        message: "restarting",
-    });
-    assert_eq!(error.to_string(), breach.to_string());
-}
-
-#[tokio::test]
-async fn only_an_app_that_runs_has_health_and_is_ended_once() {
-    let started = || GuestMessage::Started { app: 0, uptime_ms: 7 };
-    let health = || GuestMessage::Health {
-        app: 0,
-        health: Health::Healthy,
-        text: String::new(),
-    };
-    let ending = || GuestMessage::Ending {
-        app: 0,
-        reason: String::new(),
-    };
-    for (messages, breach) in [
-        (vec![health()], "health"),
-        (vec![ending()], "ending"),
-        (vec![started(), ending(), ending()], "ending"),
-    ] {
-        let (mut guest, _agent, events) = converse(1).await;
-        for message in messages {
-            guest.send(message).await;
-        }
-        let error = end_of(events).await;
-        assert!(
-            matches!(error, AgentError::Breach(Breach::OutOfTurn { message }) if message == breach),
-            "{error:?}"
-        );
-    }
 }

@@ -198,7 +198,7 @@ impl Run {
                 LifecycleAction::End { app, last } => {
                     let known = &mut self.known[app];
                     prop_assert!(!known.ended, "{last:?}");
-                    let exited = matches!(last, GuestMessage::Exited { .. });
+                    let exited = matches!(last, GuestMessage::App(_, AppReport::Exited { .. }));
                     prop_assert!(!known.runs || exited);
                     (known.ended, known.runs) = (true, false);
                 }
@@ -229,27 +229,28 @@ impl Run {
     fn receive(&mut self, message: &GuestMessage) -> Result<(), TestCaseError> {
         let known = |app: &AppIndex| usize::from(*app);
         match message {
-            GuestMessage::Started { app, .. } => {
+            GuestMessage::App(app, AppReport::Started { .. }) => {
                 let known = &mut self.known[known(app)];
                 prop_assert!(!known.runs && !known.ended);
                 known.runs = true;
             }
-            GuestMessage::AppReady { app } | GuestMessage::AppUnready { app } => {
+            GuestMessage::App(app, AppReport::Ready) | GuestMessage::App(app, AppReport::Unready) => {
                 let known = &mut self.known[known(app)];
-                let ready = matches!(message, GuestMessage::AppReady { .. });
+                let ready = matches!(message, GuestMessage::App(_, AppReport::Ready));
                 prop_assert!(known.runs && known.ready != ready);
                 known.ready = ready;
             }
-            GuestMessage::Restarting { app, count, .. } => {
+            GuestMessage::App(app, AppReport::Restarting { count, .. }) => {
                 let known = &mut self.known[known(app)];
                 prop_assert!(known.runs && !self.stopping);
                 prop_assert_eq!(*count, known.restarts + 1);
                 (known.runs, known.ready, known.restarts) = (false, false, *count);
             }
-            GuestMessage::Health { app, .. } | GuestMessage::LastWords { app, .. } => {
+            GuestMessage::App(app, AppReport::Health { .. })
+            | GuestMessage::App(app, AppReport::LastWords { .. }) => {
                 prop_assert!(self.known[known(app)].runs);
             }
-            GuestMessage::Ending { app, .. } => {
+            GuestMessage::App(app, AppReport::Ending { .. }) => {
                 let known = &mut self.known[known(app)];
                 known.ends += 1;
                 prop_assert!(known.runs && !self.stopping);

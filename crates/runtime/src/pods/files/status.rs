@@ -46,7 +46,7 @@ pub struct Status {
     pub start: Option<StartTimes>,
     /// The process that supervises it.
     pub supervisor: Option<Process>,
-    /// Since when its guest has not been heard, in milliseconds since the host's boot; `None`: it is heard.
+    /// Since when its guest has not answered, in milliseconds since the host's boot; `None`: it answers.
     pub silent_since_ms: Option<u64>,
     /// The pod's exit status, once it has ended.
     pub exit_status: Option<u8>,

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use isopod_spec::{AppName, AppRole, FailurePolicy};
-use isopod_vm::agent::{BootTimes, Event, ExitStatus, FailureCause, Health, MemoryBound, SyncFailure};
+use isopod_vm::agent::{AppReport, BootTimes, Event, SyncFailure};
 
 use crate::pods::files::{AppRecord, PodRecord};
 use crate::run::report::Milestone;
@@ -120,7 +120,7 @@ pub(in crate::run) enum Note {
     /// It is to stop for this reason.
     StoppingBecause(&'static str),
     Stopping,
-    /// The guest was not heard for so long.
+    /// The guest has not answered for so long.
     Silent(Duration),
     Answers,
     /// There is no app that could not be ready.
@@ -130,10 +130,6 @@ pub(in crate::run) enum Note {
         app: usize,
         all: bool,
     },
-    AppUnready(usize),
-    AppOutOfMemory(usize, MemoryBound),
-    /// A process of an app's that is not its main one was killed.
-    AppProcessOutOfMemory(usize),
     /// How the guest's boot went.
     Booted(BootTimes),
     /// An app has started, at this time of the guest's clock; whether it has probes.
@@ -142,15 +138,8 @@ pub(in crate::run) enum Note {
         uptime_ms: u64,
         probed: bool,
     },
-    AppHealth(usize, Health, String),
-    AppEnding(usize, String),
-    AppFailed(usize, FailureCause),
-    AppRestarting {
-        app: usize,
-        status: ExitStatus,
-        count: u32,
-    },
-    AppExited(usize, ExitStatus),
+    /// Another report about an app. Of its last words nothing is noted before its end ([`Action::LastWords`]).
+    App(usize, AppReport),
 }
 
 /// A line of the log.
@@ -167,7 +156,7 @@ pub(in crate::run) enum SupervisionEnd {
     Synced(Vec<SyncFailure>),
     /// The apps did not end within this time.
     NotStopped(Duration),
-    /// The guest was not heard for so long, which is longer than it may be silent.
+    /// The guest has not answered for so long, which is longer than it may be silent.
     Silent(Duration),
     /// The guest did not answer to its stop within this time.
     StopUnanswered(Duration),

@@ -104,7 +104,7 @@ impl Run {
 
     fn exited(&mut self, app: usize, code: i32) {
         let status = ExitStatus::Code(code);
-        self.on(Input::Guest(Event::Exited { app, status }));
+        self.on(Input::Guest(Event::App(app, AppReport::Exited { status })));
     }
 
     /// All apps have ended, and the rest follows.
@@ -120,11 +120,11 @@ const MAIN: AppRole = AppRole::Main;
 #[test]
 fn a_pod_ends_with_its_apps() {
     let mut run = Run::new(terms(&[MAIN, MAIN], FailurePolicy::Continue, None, None));
-    run.on(Input::Guest(Event::Started { app: 0, uptime_ms: 7 }));
+    run.on(Input::Guest(Event::App(0, AppReport::Started { uptime_ms: 7 })));
     assert!(run.milestones().is_empty());
-    run.on(Input::Guest(Event::Started { app: 1, uptime_ms: 8 }));
-    run.on(Input::Guest(Event::AppReady { app: 1 }));
-    run.on(Input::Guest(Event::AppReady { app: 1 }));
+    run.on(Input::Guest(Event::App(1, AppReport::Started { uptime_ms: 8 })));
+    run.on(Input::Guest(Event::App(1, AppReport::Ready)));
+    run.on(Input::Guest(Event::App(1, AppReport::Ready)));
     assert_eq!(run.milestones(), [Milestone::Ready]);
     run.exited(0, 3);
     run.exited(1, 0);
@@ -196,7 +196,7 @@ fn a_guest_that_does_not_stop_its_apps_is_given_up() {
 fn the_last_words_are_the_apps_own_or_the_end_of_its_log() {
     let mut run = Run::new(terms(&[MAIN, MAIN], FailurePolicy::Continue, None, None));
     let text = "said".to_owned();
-    run.on(Input::Guest(Event::LastWords { app: 1, text }));
+    run.on(Input::Guest(Event::App(1, AppReport::LastWords { text })));
     run.exited(1, 1);
     run.exited(0, 1);
     let words = run.actions.iter().filter_map(|action| match action {
@@ -227,16 +227,11 @@ fn input() -> impl Strategy<Value = Input> {
         2 => Just(()).prop_map(|()| Input::Guest(Event::Beat)),
         1 => Just(()).prop_map(|()| Input::Guest(Event::AllEnded)),
         1 => Just(()).prop_map(|()| Input::Guest(Event::Synced { failed: Vec::new() })),
-        1 => app.clone().prop_map(|app| Input::Guest(Event::Started { app, uptime_ms: 1 })),
-        1 => app.clone().prop_map(|app| Input::Guest(Event::AppReady { app })),
-        1 => app.clone().prop_map(|app| Input::Guest(Event::AppUnready { app })),
-        1 => (app.clone(), status.clone()).prop_map(|(app, status)| Input::Guest(Event::Restarting {
-            app,
-            status,
-            after: Duration::ZERO,
-            count: 1,
-        })),
-        2 => (app, status).prop_map(|(app, status)| Input::Guest(Event::Exited { app, status })),
+        1 => app.clone().prop_map(|app| Input::Guest(Event::App(app, AppReport::Started { uptime_ms: 1 }))),
+        1 => app.clone().prop_map(|app| Input::Guest(Event::App(app, AppReport::Ready))),
+        1 => app.clone().prop_map(|app| Input::Guest(Event::App(app, AppReport::Unready))),
+        1 => (app.clone(), status.clone()).prop_map(|(app, status)| Input::Guest(Event::App(app, AppReport::Restarting { status, in_ms: 0, count: 1 }))),
+        2 => (app, status).prop_map(|(app, status)| Input::Guest(Event::App(app, AppReport::Exited { status }))),
     ]
 }
 
@@ -267,7 +262,7 @@ proptest! {
             let deadline = run.supervision.deadline;
             let over = run.end().is_some();
             let all_ended = matches!(input, Input::Guest(Event::AllEnded) | Input::OutputWritten);
-            if let Input::Guest(Event::Exited { app, .. }) = &input
+            if let Input::Guest(Event::App(app, AppReport::Exited { .. })) = &input
                 && *app < apps
             {
                 ended[*app] = true;

@@ -58,9 +58,9 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
         stage.change("web", living(1, running()));
         assert!(matches!(
             stage.receive_past_greeting().await,
-            GuestMessage::Started { .. }
+            GuestMessage::App(_, AppReport::Started { .. })
         ));
-        let GuestMessage::Health { app: 0, health, text } = stage.receive().await else {
+        let GuestMessage::App(0, AppReport::Health { health, text }) = stage.receive().await else {
             panic!("no health")
         };
         assert_eq!(health, Health::Unhealthy);
@@ -68,7 +68,7 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
             text.starts_with("liveness probe failed: cannot connect to port"),
             "{text}"
         );
-        let GuestMessage::Ending { app: 0, reason } = stage.receive().await else {
+        let GuestMessage::App(0, AppReport::Ending { reason }) = stage.receive().await else {
             panic!("no ending")
         };
         assert_eq!(reason, text);
@@ -76,13 +76,19 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
         stage.change("web", living(1, exited(0)));
         assert!(matches!(
             stage.receive().await,
-            GuestMessage::Restarting { count: 1, .. }
+            GuestMessage::App(_, AppReport::Restarting { count: 1, .. })
         ));
         stage.asked("start web.service").await;
         // The next life is probed anew.
         stage.change("web", living(2, running()));
-        assert!(matches!(stage.receive().await, GuestMessage::Started { .. }));
-        assert!(matches!(stage.receive().await, GuestMessage::Health { .. }));
+        assert!(matches!(
+            stage.receive().await,
+            GuestMessage::App(_, AppReport::Started { .. })
+        ));
+        assert!(matches!(
+            stage.receive().await,
+            GuestMessage::App(_, AppReport::Health { .. })
+        ));
     });
 }
 
@@ -128,26 +134,32 @@ fn readiness_is_found_and_lost_and_those_that_wait_for_health_start() {
         stage.change("a", running());
         assert!(matches!(
             stage.receive_past_greeting().await,
-            GuestMessage::Started { app: 0, .. }
+            GuestMessage::App(0, AppReport::Started { .. })
         ));
         assert!(matches!(
             stage.receive().await,
-            GuestMessage::Health {
-                health: Health::Healthy,
-                ..
-            }
+            GuestMessage::App(
+                _,
+                AppReport::Health {
+                    health: Health::Healthy,
+                    ..
+                }
+            )
         ));
-        assert_eq!(stage.receive().await, GuestMessage::AppReady { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::App(0, AppReport::Ready));
         stage.asked("start b.service").await;
         drop(listener);
         assert!(matches!(
             stage.receive().await,
-            GuestMessage::Health {
-                health: Health::Unhealthy,
-                ..
-            }
+            GuestMessage::App(
+                _,
+                AppReport::Health {
+                    health: Health::Unhealthy,
+                    ..
+                }
+            )
         ));
-        assert_eq!(stage.receive().await, GuestMessage::AppUnready { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::App(0, AppReport::Unready));
     });
 }
 
@@ -164,9 +176,9 @@ fn what_hangs_is_given_up() {
         stage.change("web", running());
         assert!(matches!(
             stage.receive_past_greeting().await,
-            GuestMessage::Started { .. }
+            GuestMessage::App(_, AppReport::Started { .. })
         ));
-        let GuestMessage::Health { text, .. } = stage.receive().await else {
+        let GuestMessage::App(_, AppReport::Health { text, .. }) = stage.receive().await else {
             panic!("no health")
         };
         assert_eq!(text, "readiness probe failed: it took longer than 0.02 s");
@@ -189,16 +201,19 @@ fn an_app_is_ready_behind_its_post_start_handler_and_ended_where_that_fails() {
         stage.change("a", running());
         assert!(matches!(
             stage.receive_past_greeting().await,
-            GuestMessage::Started { .. }
+            GuestMessage::App(_, AppReport::Started { .. })
         ));
-        assert_eq!(stage.receive().await, GuestMessage::AppReady { app: 0 });
+        assert_eq!(stage.receive().await, GuestMessage::App(0, AppReport::Ready));
         stage.change("b", running());
         assert!(matches!(
             stage.receive().await,
-            GuestMessage::Started { app: 1, .. }
+            GuestMessage::App(1, AppReport::Started { .. })
         ));
         let reason = "postStart handler failed: the app is not running".to_owned();
-        assert_eq!(stage.receive().await, GuestMessage::Ending { app: 1, reason });
+        assert_eq!(
+            stage.receive().await,
+            GuestMessage::App(1, AppReport::Ending { reason })
+        );
         stage.asked("stop b.service").await;
     });
 }
@@ -218,7 +233,10 @@ fn apps_stop_one_after_the_other_each_behind_its_pre_stop_handler() {
         stage.change("a", running());
         stage.asked("start b.service").await;
         stage.change("b", running());
-        while !matches!(stage.receive().await, GuestMessage::Started { app: 1, .. }) {}
+        while !matches!(
+            stage.receive().await,
+            GuestMessage::App(1, AppReport::Started { .. })
+        ) {}
         let begun = Instant::now();
         stage.order(HostMessage::Stop { grace_ms: 50_000 }).await;
         stage.asked("stop b.service").await;
@@ -243,7 +261,10 @@ fn a_pre_stop_handler_has_no_longer_than_the_grace() {
         };
         let mut stage = Stage::set_with(&["web"], change).await;
         stage.change("web", running());
-        while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
+        while !matches!(
+            stage.receive().await,
+            GuestMessage::App(_, AppReport::Started { .. })
+        ) {}
         stage.order(HostMessage::Stop { grace_ms: 30 }).await;
         // It was not asked to stop yet, and has a last moment for that.
         stage.asked("stop web.service").await;
@@ -283,7 +304,10 @@ fn what_was_not_asked_to_stop_is_asked_before_it_is_killed() {
             let mut stage = Stage::set_with(&["a", "b"], change).await;
             for app in ["a", "b"] {
                 stage.change(app, running());
-                while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
+                while !matches!(
+                    stage.receive().await,
+                    GuestMessage::App(_, AppReport::Started { .. })
+                ) {}
             }
             stage.order(HostMessage::Stop { grace_ms }).await;
             // The first is b's start.
@@ -302,7 +326,10 @@ fn what_runs_after_an_app_has_an_empty_input_and_is_told_of_when_it_fails() {
         let mut stage = Stage::set_with(&["web"], |app| app.post_stop_ms = Some(10)).await;
         let stdin = stage.dir.path().join("web.stdin");
         stage.change("web", running());
-        while !matches!(stage.receive().await, GuestMessage::Started { .. }) {}
+        while !matches!(
+            stage.receive().await,
+            GuestMessage::App(_, AppReport::Started { .. })
+        ) {}
         assert_eq!(std::fs::read_link(&stdin).unwrap(), Path::new("/dev/null"));
         let ends = &stage.puppet.post_stops;
         ends.lock()
