@@ -2,11 +2,11 @@
 
 #![no_main]
 
-use isopod_spec::kube::{self, File, Surroundings, Unsupported};
+use isopod_spec::kube::{self, File, KubeSurroundings, Unsupported};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let surroundings = Surroundings {
+    let surroundings = KubeSurroundings {
         new_uuid: || "00000000-0000-4000-8000-000000000000".into(),
         name: None,
         node_name: "node".into(),

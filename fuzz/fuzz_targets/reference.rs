@@ -5,7 +5,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use isopod_spec::{ImageReference, flags};
+use isopod_spec::flags::{self, ReadApp, VolumeFlag};
+use isopod_spec::{ImageReference, Overrides};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -31,13 +32,11 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = flags::read_health_on_failure(text);
     let _ = flags::read_depends_on(text);
     let _ = flags::read_restart(text);
-    let _ = flags::read_memory_bytes("--memory", text);
-    let _ = flags::read_cpu_millis(text);
-    let _ = flags::read_cpu_shares(text);
-    let _ = flags::read_pids_limit(text);
-    let _ = flags::read_oom_score_adj(text);
-    let _ = flags::read_ulimit(text);
-    let _ = flags::read_security_opt(text);
+    for flag in flags::LIMITS.iter().chain(&flags::PROCESS) {
+        if let ReadApp::Text(_, read) = flag.read {
+            let _ = read(&mut Overrides::default(), text);
+        }
+    }
     let _ = flags::read_sysctl(text);
     let _ = flags::read_text("--entrypoint", text);
     let _ = flags::read_word("--user", text);
@@ -47,10 +46,8 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = flags::read_memory_mib(text);
     let _ = flags::read_cpus(text);
     let _ = flags::read_user(text);
-    let _ = flags::read_working_dir(text);
-    let _ = flags::read_capability("--cap-add", text);
-    if let Ok(bind) = flags::read_bind(text) {
-        let mut volumes = Vec::new();
-        let _ = bind.add_to(&mut volumes, 0);
+    let _ = flags::read_workdir(text);
+    if let Ok(VolumeFlag::Brought(brought)) = flags::read_volume_flag(text) {
+        let _ = brought.add_to(&mut Vec::new(), 0);
     }
 });

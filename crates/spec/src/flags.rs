@@ -8,13 +8,16 @@
 //! --rootfs DIR[:O]                         -> rootfs.rs
 //! --health-cmd --health-interval ...          -> health.rs
 //! --publish --hostname --add-host ...          -> network.rs
-//! --ulimit --security-opt --sysctl ...         -> limits.rs   and --memory and --cpus
+//! --memory --cpus --ulimit ...                 -> limits.rs   and --security-opt and --sysctl
+//! --tty --init --privileged ...                -> process.rs
 //! --env --vm-memory --user --cap-add ...       -> scalar.rs
 //! ```
 //!
-//! Which flags there are, in which order they stand and which app they belong to is the command's business. Nothing here
+//! The rows of flags that change nothing but what an app asks for are here too ([`LIMITS`], [`PROCESS`]: `app.rs`). Which others
+//! there are, in which order they stand and which app they belong to is the command's business. Nothing here
 //! looks at the environment: `--env NAME` stays a name, a relative source stays relative.
 
+mod app;
 mod brought;
 mod device;
 mod env_file;
@@ -23,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod mount;
 mod network;
+mod process;
 mod record;
 mod rootfs;
 mod scalar;
@@ -31,24 +35,28 @@ mod volume;
 mod volumes_from;
 
 pub use crate::size::{MAX_CPUS, MIN_MEMORY_MIB};
+pub use app::{AppFlag, Gap, ReadApp};
 pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volume_flag};
-pub use device::read_device;
+pub(crate) use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};
 pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};
 pub use lifecycle::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
 pub use limits::{
-    SecurityOption, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_oom_score_adj, read_pids_limit,
-    read_security_opt, read_storage_opt, read_sysctl, read_ulimit,
+    LIMITS, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_pids_limit, read_storage_opt,
+    read_sysctl,
 };
+pub(crate) use limits::{SecurityOption, read_oom_score_adj, read_security_opt, read_ulimit};
 pub use mount::{read_app_mount, read_mount};
 pub use network::{
     HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_ip, read_mac,
     read_netns, read_network, read_network_alias, read_publish, read_published,
 };
+pub use process::PROCESS;
 pub use rootfs::{read_rootfs, rootfs_app_name};
+pub(crate) use scalar::read_capability;
 pub use scalar::{
-    read_app_name, read_capability, read_cpus, read_entrypoint, read_env, read_label, read_memory_mib,
-    read_on_silent, read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,
+    read_app_name, read_cpus, read_entrypoint, read_env, read_label, read_memory_mib, read_on_silent,
+    read_pod_name, read_seconds, read_text, read_user, read_word, read_workdir,
 };
 pub use userns::read_userns;
 pub use volume::read_volume;

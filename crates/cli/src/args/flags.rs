@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! vm.rs pod.rs run.rs plan.rs                      a pod's: rows that fill a PodDraft
-//! app.rs process.rs files.rs limits.rs health.rs   an app's: rows that fill an AppDraft
+//! app.rs process.rs files.rs health.rs             an app's: rows that fill an AppDraft
+//! isopod_spec::flags::{LIMITS, PROCESS}            an app's: rows that change nothing but what it asks for
 //! docker.rs podman.rs                              theirs that mean nothing here, each with what to do instead
 //! ```
 //!
-//! A new flag is a row here and a reader of its value in `isopod_spec::flags`. Forms are docker's (Go's pflag): `--name x`,
+//! A new flag is a row here and a reader of its value in `isopod_spec::flags`, or both there. Forms are docker's (Go's pflag): `--name x`,
 //! `--name=x`, `-n x`, `-nx`, `-n=x`, `-it`; a switch takes `=true` and `=false`; of a value that can be given once the last
 //! one counts; what follows a flag that takes a value is its value, whatever it begins with.
 
@@ -14,7 +15,6 @@ mod app;
 mod docker;
 mod files;
 mod health;
-mod limits;
 mod plan;
 mod pod;
 mod podman;
@@ -33,11 +33,13 @@ use std::ffi::{OsStr, OsString};
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches};
-use isopod_spec::flags::InvalidFlag;
+use isopod_spec::Overrides;
+use isopod_spec::flags::{self, AppFlag, InvalidFlag, ReadApp};
 use isopod_spec::words::shown;
 
 use super::{ArgFault, switch};
 
+#[derive(Clone, Copy)]
 pub(super) struct Flag {
     /// Its name, without the dashes.
     pub(super) long: &'static str,
@@ -68,6 +70,7 @@ enum Value {
 type Done = Result<(), ArgFault>;
 
 /// What a flag does with its value.
+#[derive(Clone, Copy)]
 pub(super) enum Read {
     /// It changes the pod.
     Pod(fn(&mut PodDraft, &OsStr) -> Done),
@@ -77,6 +80,10 @@ pub(super) enum Read {
     App(fn(&mut AppDraft, &OsStr) -> Done),
     /// It changes the app of its group.
     AppSwitch(fn(&mut AppDraft, bool)),
+    /// It changes what the app of its group asks for.
+    Overrides(fn(&mut Overrides, &OsStr) -> Result<(), InvalidFlag>),
+    /// It changes what the app of its group asks for.
+    OverridesSwitch(fn(&mut Overrides, bool)),
     /// It cannot be had; the text says what to do instead.
     Refused(&'static str),
 }
@@ -121,6 +128,29 @@ impl Flag {
         read: fn(&mut AppDraft, &OsStr) -> Done,
     ) -> Self {
         Self::new(long, Value::Text(value), help, Read::App(read))
+    }
+
+    const fn of(row: &AppFlag) -> Self {
+        let (value, read) = match row.read {
+            ReadApp::Text(name, read) => (Value::Text(name), Read::Overrides(read)),
+            ReadApp::Switch(set) => (Value::Switch, Read::OverridesSwitch(set)),
+        };
+        let flag = Self::new(row.long, value, row.help, read);
+        Self {
+            short: row.short,
+            ..flag
+        }
+    }
+
+    /// The rows of `isopod_spec`.
+    const fn all<const N: usize>(rows: &[AppFlag; N]) -> [Self; N] {
+        let mut flags = [Self::of(&rows[0]); N];
+        let mut i = 1;
+        while i < N {
+            flags[i] = Self::of(&rows[i]);
+            i += 1;
+        }
+        flags
     }
 
     /// With a letter.
@@ -203,6 +233,11 @@ impl Flag {
         match &self.read {
             Read::Pod(read) => read(pod, value),
             Read::App(read) => read(app, value),
+            Read::Overrides(read) => Ok(read(&mut app.overrides, value)?),
+            Read::OverridesSwitch(set) => {
+                set(&mut app.overrides, self.switched(value)?);
+                Ok(())
+            }
             Read::PodSwitch(set) => {
                 set(pod, self.switched(value)?);
                 Ok(())
@@ -282,15 +317,16 @@ impl For {
 }
 
 /// All flags, in the order of the help.
-const TABLE: [(Section, &[Flag]); 11] = [
+const TABLE: [(Section, &[Flag]); 12] = [
     (Section::Plan, plan::FLAGS),
     (Section::Run, run::FLAGS),
     (Section::Pod, pod::FLAGS),
     (Section::Vm, vm::FLAGS),
     (Section::App, app::FLAGS),
     (Section::App, process::FLAGS),
+    (Section::App, &Flag::all(&flags::PROCESS)),
     (Section::App, files::FLAGS),
-    (Section::Limits, limits::FLAGS),
+    (Section::Limits, &Flag::all(&flags::LIMITS)),
     (Section::Health, health::FLAGS),
     (Section::App, docker::REFUSED),
     (Section::App, podman::REFUSED),

@@ -11,7 +11,7 @@ use crate::words::shown;
 ///
 /// # Errors
 /// [`InvalidFlag`] for another device, another path in the app, and permissions that are none.
-pub fn read_device(text: &OsStr) -> Result<Device, InvalidFlag> {
+pub(crate) fn read_device(text: &OsStr) -> Result<Device, InvalidFlag> {
     let invalid = |fault| InvalidFlag::new("--device", text, fault);
     let form = |fault, hint| invalid(FlagFault::Form { fault, hint });
     let words = text.to_string_lossy();

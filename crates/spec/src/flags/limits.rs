@@ -3,10 +3,84 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use super::app::{AppFlag, keep, push};
 use super::scalar::{read_bytes, utf8};
 use super::{FlagFault, InvalidFlag};
 use crate::words::{nearest, shown};
 use crate::{Rlimit, RlimitKind, Seccomp, Sysctl};
+
+/// The rows of the flags that limit an app. They hold within its pod's VM, which is as large as its apps ask for together unless
+/// `--vm-memory` and `--vm-cpus` say otherwise.
+pub const LIMITS: [AppFlag; 7] = [
+    AppFlag::text(
+        "memory",
+        "SIZE",
+        "Kill the app when it needs more memory than this, such as 64m",
+        |app, text| {
+            let limit = &mut app.resources.memory_limit_bytes;
+            keep(limit, read_memory_bytes("--memory", text))
+        },
+    )
+    .short('m'),
+    AppFlag::text(
+        "memory-reservation",
+        "SIZE",
+        "Memory that the app keeps as long as other apps have more than theirs",
+        |app, text| {
+            let request = &mut app.resources.memory_request_bytes;
+            keep(request, read_memory_bytes("--memory-reservation", text))
+        },
+    ),
+    AppFlag::text(
+        "cpus",
+        "N",
+        "Give the app at most the time of N CPUs, such as 0.5",
+        |app, text| keep(&mut app.resources.cpu_limit_millis, read_cpu_millis(text)),
+    ),
+    AppFlag::text(
+        "cpu-shares",
+        "N",
+        "The app's weight where CPU time is short; an app without this flag has 1024",
+        |app, text| keep(&mut app.resources.cpu_request_millis, read_cpu_shares(text)),
+    )
+    .short('c'),
+    AppFlag::text(
+        "pids-limit",
+        "N",
+        "Let the app have at most N processes and threads",
+        |app, text| {
+            app.resources.pids_limit = read_pids_limit(text)?;
+            Ok(())
+        },
+    )
+    .gap(
+        |app| app.resources.pids_limit.is_some(),
+        "a limit of processes",
+        "a node has one, not a container",
+    ),
+    AppFlag::text(
+        "oom-score-adj",
+        "N",
+        "How readily the kernel kills the app when the VM's memory runs out: -1000 (never) to 1000",
+        |app, text| keep(&mut app.resources.oom_score_adj, read_oom_score_adj(text)),
+    )
+    .gap(
+        |app| app.resources.oom_score_adj.is_some(),
+        "its OOM score",
+        "that follows from requests and limits there",
+    ),
+    AppFlag::text(
+        "ulimit",
+        "NAME=SOFT[:HARD]",
+        "Set a limit of setrlimit(2), such as nofile=1024",
+        |app, text| push(&mut app.rlimits, read_ulimit(text)),
+    )
+    .gap(
+        |app| !app.rlimits.is_empty(),
+        "its limits of setrlimit(2)",
+        "it has no field for them",
+    ),
+];
 
 /// CPU shares that stand for one CPU (docker's default of a container).
 const SHARES_PER_CPU: u64 = 1024;
@@ -119,7 +193,7 @@ pub fn read_pids_limit(text: &OsStr) -> Result<Option<u64>, InvalidFlag> {
 ///
 /// # Errors
 /// [`InvalidFlag`] for what is no whole number from -1000 to 1000.
-pub fn read_oom_score_adj(text: &OsStr) -> Result<i16, InvalidFlag> {
+pub(crate) fn read_oom_score_adj(text: &OsStr) -> Result<i16, InvalidFlag> {
     read("--oom-score-adj", text, |word| {
         let adj = word.parse().ok().filter(|adj| (-1000..=1000).contains(adj));
         adj.ok_or(FlagFault::form("it is not a whole number from -1000 to 1000"))
@@ -130,7 +204,7 @@ pub fn read_oom_score_adj(text: &OsStr) -> Result<i16, InvalidFlag> {
 ///
 /// # Errors
 /// [`InvalidFlag`] for a limit that setrlimit(2) does not know, and for what is no number.
-pub fn read_ulimit(text: &OsStr) -> Result<Rlimit, InvalidFlag> {
+pub(crate) fn read_ulimit(text: &OsStr) -> Result<Rlimit, InvalidFlag> {
     read("--ulimit", text, |word| {
         let (name, limits) = word
             .split_once('=')
@@ -162,7 +236,7 @@ pub fn read_ulimit(text: &OsStr) -> Result<Rlimit, InvalidFlag> {
 
 /// What a `--security-opt` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecurityOption {
+pub(crate) enum SecurityOption {
     /// `no-new-privileges[=BOOL]`.
     NoNewPrivileges(bool),
     /// `seccomp=unconfined`, `seccomp=builtin`, `seccomp=FILE`.
@@ -173,7 +247,7 @@ pub enum SecurityOption {
 ///
 /// # Errors
 /// [`InvalidFlag`] for others.
-pub fn read_security_opt(text: &OsStr) -> Result<SecurityOption, InvalidFlag> {
+pub(crate) fn read_security_opt(text: &OsStr) -> Result<SecurityOption, InvalidFlag> {
     read("--security-opt", text, |word| {
         let (name, value) = match word.split_once(['=', ':']) {
             Some((name, value)) => (name, Some(value)),

@@ -206,7 +206,7 @@ pub fn read_workdir(text: &OsStr) -> Result<PathBuf, InvalidFlag> {
 ///
 /// # Errors
 /// [`InvalidFlag`] for a name that capabilities(7) does not know.
-pub fn read_capability(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag> {
+pub(crate) fn read_capability(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag> {
     let name = text.to_string_lossy();
     if name.eq_ignore_ascii_case("ALL") {
         return Ok("ALL".to_owned());

@@ -1,6 +1,6 @@
-//! Flags that say what an app runs, as whom and with which rights.
+//! Flags that say what an app runs and as whom. With which rights: [`isopod_spec::flags::PROCESS`].
 
-use isopod_spec::flags::{self, SecurityOption};
+use isopod_spec::flags;
 
 use super::{Flag, keep, push};
 
@@ -47,74 +47,6 @@ pub(super) const FLAGS: &[Flag] = &[
         "Set the environment variables in FILE, one NAME[=VALUE] per line; `--env` takes precedence",
         |app, text| {
             app.env_files.push(text.into());
-            Ok(())
-        },
-    ),
-    Flag::app(
-        "cap-add",
-        "CAPABILITY",
-        "Give the app a capability, or ALL",
-        |app, text| {
-            push(
-                &mut app.overrides.cap_add,
-                flags::read_capability("--cap-add", text),
-            )
-        },
-    ),
-    Flag::app(
-        "cap-drop",
-        "CAPABILITY",
-        "Take a capability from the app, or ALL",
-        |app, text| {
-            push(
-                &mut app.overrides.cap_drop,
-                flags::read_capability("--cap-drop", text),
-            )
-        },
-    ),
-    Flag::app(
-        "device",
-        "PATH",
-        "Give the app a device of the guest: /dev/net/tun or /dev/fuse",
-        |app, text| push(&mut app.overrides.devices, flags::read_device(text)),
-    ),
-    Flag::app_switch(
-        "tty",
-        "Give the app a terminal; in the foreground, with `-i`, this command's is connected to it",
-        |app, on| app.overrides.tty = on,
-    )
-    .short('t'),
-    Flag::app_switch(
-        "init",
-        "Run an init as process 1 of the app, which reaps processes and passes signals on; with =false its program is process 1 \
-         [default: an init, unless the program is one itself, such as /sbin/init or tini]",
-        |app, on| app.overrides.init = Some(on),
-    ),
-    Flag::app_switch(
-        "privileged",
-        "Give the app every capability and every device of the guest, and its /proc and /sys unmasked",
-        |app, on| app.overrides.privileged = on,
-    ),
-    Flag::app(
-        "group-add",
-        "GROUP",
-        "Put the app into another group: a number or a name",
-        |app, text| {
-            push(
-                &mut app.overrides.group_add,
-                flags::read_word("--group-add", text),
-            )
-        },
-    ),
-    Flag::app(
-        "security-opt",
-        "OPTION",
-        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE, a profile in docker's format",
-        |app, text| {
-            match flags::read_security_opt(text)? {
-                SecurityOption::NoNewPrivileges(value) => app.overrides.no_new_privileges = Some(value),
-                SecurityOption::Seccomp(seccomp) => app.overrides.seccomp = Some(seccomp),
-            }
             Ok(())
         },
     ),

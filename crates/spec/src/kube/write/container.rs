@@ -6,6 +6,7 @@ use super::image::image;
 use super::objects::WrittenObjects;
 use super::{is_plain, probes, security};
 use crate::check::clean;
+use crate::flags::{LIMITS, PROCESS};
 use crate::gaps::Gaps;
 use crate::tree::Fields;
 use crate::words::{bytes, cpus};
@@ -99,8 +100,6 @@ pub(super) fn write(
 fn gaps_of_app(app: &App, place: ContainerList, gaps: &Gaps) {
     let add = |what: &str, why: &str| gaps.add(format!("app `{}`: {what}", app.name), why);
     let overrides = &app.overrides;
-    let resources = &overrides.resources;
-    let on_node = "a node has one, not a container";
     for path in &app.anonymous {
         let what = format!("its own volume at `{}`", crate::words::shown(path));
         add(
@@ -117,17 +116,9 @@ fn gaps_of_app(app: &App, place: ContainerList, gaps: &Gaps) {
             "probes act on what they find; a `livenessProbe` in the file comes near",
         );
     }
-    if resources.pids_limit.is_some() {
-        add("a limit of processes", on_node);
-    }
-    if resources.oom_score_adj.is_some() {
-        add("its OOM score", "that follows from requests and limits there");
-    }
-    for limit in &overrides.rlimits {
-        add(
-            &format!("the limit `{}` of setrlimit(2)", limit.kind.name()),
-            "it has no field for it",
-        );
+    let gaps_of_flags = LIMITS.iter().chain(&PROCESS).filter_map(|flag| flag.gap);
+    for gap in gaps_of_flags.filter(|gap| (gap.is_asked)(overrides)) {
+        add(gap.what, gap.why);
     }
     if let RestartPolicy::OnFailure {
         max_retries: Some(most),
