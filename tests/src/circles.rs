@@ -64,6 +64,15 @@ fn uses(src: &Path) -> Uses {
     uses
 }
 
+/// The texts of a crate's source files below `src`, without comments and tests.
+pub(crate) fn code_of(src: &Path) -> Vec<String> {
+    let mut files = files(src);
+    let of_tests = modules_of_tests(&files);
+    files.retain(|file| !of_tests.iter().any(|test| file.starts_with(test)));
+    let tests = Regex::new(TESTS).expect("an expression");
+    files.iter().map(|file| code(&tests, file)).collect()
+}
+
 /// The source files below `dir`.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory of the crate").flatten();

@@ -13,6 +13,7 @@
 //! Page       a page of the manual, and whether its examples are true
 //! links      what the manual refers to
 //! circles    modules of a crate that use each other
+//! hints      errors that do not pass a hint on
 //! host       a host of a test's own, in network namespaces
 //! registry   registries and proxies on the loopback interface
 //! podman     podman on the same host, for the same lines
@@ -39,6 +40,7 @@ mod circles;
 pub mod cri;
 mod debian;
 pub mod faults;
+mod hints;
 pub mod host;
 mod image;
 mod leftovers;
@@ -57,6 +59,7 @@ mod terminal;
 pub use bench::{Bench, ORDINARY_UID, say};
 pub use circles::circle;
 pub use debian::{Debian, tree};
+pub use hints::lost as lost_hints;
 pub use image::Image;
 pub use links::{broken_links, missing_tests};
 pub use page::Page;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("links_lead_to_files", links_lead_to_files),
         Trial::test("modules_are_no_circles", no_circles),
+        Trial::test("errors_pass_hints_on", hints_are_passed_on),
         Trial::test("the_rust_version_is_that_of_cargo_toml", rust_version),
     ];
     let pages = Page::all(&root()).into_iter();
@@ -108,6 +109,23 @@ fn no_circles() -> Result<(), Failed> {
     match circles.is_empty() {
         true => Ok(()),
         false => Err(circles.join("\n").into()),
+    }
+}
+
+/// What an error that is shown to users holds has its hint in it, too.
+fn hints_are_passed_on() -> Result<(), Failed> {
+    let text = fs::read_to_string(root().join("crates/cli/src/failure.rs"))?;
+    let silent = text
+        .split("\nwithout_hints! {")
+        .nth(1)
+        .and_then(|rest| rest.split('}').next());
+    let names = silent.ok_or("no list of errors without hints")?.split(',');
+    let names = names.filter_map(|name| name.trim().rsplit("::").next());
+    let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let lost = isopod_tests::lost_hints(&root().join("crates"), &names);
+    match lost.is_empty() {
+        true => Ok(()),
+        false => Err(lost.join("\n").into()),
     }
 }
 

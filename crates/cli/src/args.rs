@@ -33,7 +33,7 @@ pub(crate) use pod_command::{
     HELP_WIDTH, PodPart, described, global_flags, group, to_complete, to_read, usage,
 };
 pub(crate) use theirs::in_own_words;
-pub(crate) use values::{Format, app_name, duration, seconds};
+pub(crate) use values::{Format, app_name, duration, invalid, invalid_flag, invalid_name, seconds};
 pub(crate) use words::{read_words, refused};
 
 use std::ffi::OsString;

@@ -93,7 +93,7 @@ pub(crate) fn add(
 pub(crate) fn failed(verb: &str, app: &AppName, pod: &PodEntry, error: &ControlError) -> Report {
     let report = Report::text(format!("cannot {verb} app `{app}` of pod `{}`", pod.label()));
     let report = match error {
-        ControlError::Refused(reason) => report.because(reason.clone()),
+        ControlError::Refused { reason, .. } => report.because(reason.clone()),
         error => report.because(error.to_string()),
     };
     report.hint(error.hint())

@@ -122,8 +122,11 @@ with_hints! {
     isopod_image::ImportError,
     isopod_image::ExportError,
     isopod_image::FindError,
+    isopod_image::ListError,
     isopod_image::LoadError,
     isopod_image::RemoveError,
+    isopod_image::SetNameError,
+    isopod_image::StoreError,
     isopod_image::registry::LoginError,
     isopod_image::registry::PullError,
     isopod_runtime::control::ControlError,
@@ -151,17 +154,9 @@ without_hints! {
     isopod_guest::GcError,
     isopod_protocol::codec::ReadMessageError,
     isopod_protocol::exec::ReceiveError,
-    isopod_image::ListError,
-    isopod_image::SetNameError,
     isopod_runtime::events::EventError,
     serde_json::Error,
     std::io::Error,
-}
-
-impl Explained for isopod_image::StoreError {
-    fn hint(&self) -> Option<String> {
-        Some("keep the state elsewhere: `--dir DIR`".into())
-    }
 }
 
 impl Explained for isopod_plan::Fault {

@@ -112,6 +112,12 @@ impl Report {
         message_for_terminal(&(self.what.clone() + &causes.collect::<String>()))
     }
 
+    /// The same with what to do about it, for a warning.
+    pub(crate) fn line_with_hint(&self) -> String {
+        let hint = self.hint.iter().map(|hint| format!("; {hint}"));
+        self.line() + &message_for_terminal(&hint.collect::<String>())
+    }
+
     /// It as it is printed, with colours.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("\x1b[1;31merror\x1b[0m: {}", message_for_terminal(&self.what));

@@ -28,6 +28,7 @@ use isopod_contract::exec::WindowSize;
 use isopod_contract::hotplug::HotplugVolume;
 use isopod_contract::message::HostStream;
 use isopod_plan::apps::update::Update;
+use isopod_plan::fault::Fault;
 use isopod_plan::layout;
 use isopod_protocol::codec::{ReadMessageError, WriteMessageError};
 use isopod_spec::{JoinedNetwork, NetworkName, VolumeName};
@@ -200,19 +201,33 @@ pub enum Answer {
     },
     /// 3: it was planned on what is not so any more.
     Outdated,
+    /// 4: it cannot be done, and what to do about that is known.
+    Hinted {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
 }
 
 /// Why something is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    Reason(String),
+    /// Why, and what to do about it.
+    Reason(String, Option<String>),
     Busy(String),
     Outdated,
 }
 
 impl From<String> for Refusal {
     fn from(reason: String) -> Self {
-        Self::Reason(reason)
+        Self::Reason(reason, None)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Reason(fault.to_string(), fault.hint())
     }
 }
 
@@ -246,8 +261,13 @@ pub enum ControlError {
     #[error("the pod's supervisor ended before it answered")]
     Ended,
     /// It said no.
-    #[error("the pod's supervisor refuses: {0}")]
-    Refused(String),
+    #[error("the pod's supervisor refuses: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// Something is in use.
     #[error("{0}")]
     Busy(String),
@@ -264,6 +284,7 @@ impl ControlError {
             Self::Stopped(pid) => Some(format!(
                 "`kill -CONT {pid}` lets it continue; `isopod stop --force` ends the pod"
             )),
+            Self::Refused { hint, .. } => hint.clone(),
             Self::Silent(_) => Some("`isopod stop --force` ends the pod whatever its supervisor does".into()),
             _ => None,
         }

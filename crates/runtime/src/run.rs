@@ -352,7 +352,7 @@ impl Pod<'_> {
         };
         match (done, result) {
             (Some(done), result) => done.answer(result),
-            (None, Err(Refusal::Reason(reason))) => {
+            (None, Err(Refusal::Reason(reason, _))) => {
                 tracing::warn!("an app does not have what it was given by `isopod update`: {reason}");
             }
             (None, _) => {}

@@ -57,6 +57,14 @@ pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     in_one_line(error)
 }
 
+/// The same, and behind it what to do about it: a kubelet shows both in its events.
+fn hinted(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{}; {hint}", words(error)),
+        None => words(error),
+    }
+}
+
 impl Pod {
     /// Begins the pod. `watcher` says that it is up by `phases`, and `ended` is called when it is gone.
     ///
@@ -75,8 +83,8 @@ impl Pod {
             tokio::task::spawn_blocking(move || prepare(&spec, &bundle, &settings)).await
         };
         let mut claim = prepared.map_err(|error| words(&error))??;
-        let record = claim.record().map_err(|error| words(&error))?;
-        claim.begin().map_err(|error| words(&error))?;
+        let record = claim.record().map_err(|error| hinted(&error, error.hint()))?;
+        claim.begin().map_err(|error| hinted(&error, error.hint()))?;
         let (stop, stops) = mpsc::unbounded_channel();
         // Nobody sends the pod signals: each container has its own.
         let (_, signals) = mpsc::unbounded_channel();
@@ -94,7 +102,7 @@ impl Pod {
                 watcher: Some(watcher),
             };
             let result = run::run(&claim, &record, &settings, caller).await;
-            let reason = result.err().map(|error| words(&error));
+            let reason = result.err().map(|error| hinted(&error, error.hint()));
             if let Some(reason) = &reason {
                 tracing::warn!("the VM of the sandbox has ended: {reason}");
             }
@@ -186,7 +194,7 @@ impl Pod {
                 }
                 // Something came or went at the same time: planned anew, on what is now.
                 Err(ControlError::Outdated) if attempt < ATTEMPTS => {}
-                Err(error) => return Err(words(&error)),
+                Err(error) => return Err(hinted(&error, error.hint())),
             }
         }
     }
@@ -198,7 +206,7 @@ impl Pod {
     pub(crate) async fn ask(&self, request: &Request) -> Result<(), String> {
         control::ask(&self.path, request)
             .await
-            .map_err(|error| words(&error))
+            .map_err(|error| hinted(&error, error.hint()))
     }
 
     /// The pod's directory, through which its agent is reached.
@@ -208,11 +216,11 @@ impl Pod {
 }
 
 fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Result<app::PlannedApp, String> {
-    let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
+    let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
     let entry = pods.entry(uuid).ok_or("the sandbox has ended")?;
     app::plan(&entry, wanted, waits, settings).map_err(|error| match error {
         AddError::Plan(error) => faults(error.faults.iter().map(in_runcs_words)),
-        AddError::Gather(error) => faults(error.faults.iter().map(|fault| words(fault))),
+        AddError::Gather(error) => faults(error.faults.iter().map(|fault| hinted(fault, fault.hint()))),
         error => words(&error),
     })
 }
@@ -229,7 +237,7 @@ fn in_runcs_words(fault: &Fault) -> String {
         Fault::CommandNotExecutable { path, .. } => {
             format!("exec: \"{}\": permission denied: {fault}", path.display())
         }
-        fault => fault.to_string(),
+        fault => hinted(fault, fault.hint()),
     }
 }
 
@@ -240,11 +248,11 @@ fn faults(faults: impl Iterator<Item = String>) -> String {
 /// Gathers, plans and prepares the pod, and notes in the container's directory which it is.
 fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, String> {
     let gathered = gather::gather(spec, settings)
-        .map_err(|error| faults(error.faults.iter().map(|fault| words(fault))))?;
+        .map_err(|error| faults(error.faults.iter().map(|fault| hinted(fault, fault.hint()))))?;
     let plan = isopod_plan::plan(spec, &gathered.facts)
-        .map_err(|error| faults(error.faults.iter().map(ToString::to_string)))?;
+        .map_err(|error| faults(error.faults.iter().map(in_runcs_words)))?;
     plan.notices.iter().for_each(|notice| tracing::info!("{notice}"));
-    let pods = Pods::open(&settings.state_dir).map_err(|error| words(&error))?;
+    let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
     let options = PrepareOptions {
         uuid: None,
         name: None,
@@ -253,7 +261,8 @@ fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, 
         boot_timeout: BOOT_WITHIN,
         silent_kill: None,
     };
-    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &options).map_err(|error| words(&error))?;
+    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &options)
+        .map_err(|error| hinted(&error, error.hint()))?;
     match std::fs::write(bundle.join(FILE), claim.uuid()) {
         Ok(()) => Ok(claim),
         Err(error) => {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use isopod_spec::AppName;
 
+use super::values::invalid_name;
+
 /// One end of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CopyPlace {
@@ -49,8 +51,8 @@ impl CopyPlace {
         let (pod, rest) = text.split_once(':').unwrap_or((text, ""));
         let (app, path) = match rest.split_once(':') {
             Some((app, path)) if !is_path(rest.as_bytes()) => {
-                let app =
-                    AppName::new(app).map_err(|error| format!("its app is no name: {}", error.reason))?;
+                let app = AppName::new(app)
+                    .map_err(|error| format!("its app is no name: {}", invalid_name(error)))?;
                 (Some(app), path)
             }
             _ => (None, rest),

@@ -1,9 +1,11 @@
 //! Values that several commands read.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use isopod_spec::AppName;
+use isopod_spec::flags::InvalidFlag;
+use isopod_spec::{AppName, InvalidName};
 
 /// How something is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,12 +16,32 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What is wrong with a value and what would be right, in a line: clap prints it behind the value.
+pub(crate) fn invalid(reason: impl Display, hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{reason}; {hint}"),
+        None => reason.to_string(),
+    }
+}
+
+/// The same of a value that a flag of `run` has too.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn invalid_flag(error: InvalidFlag) -> String {
+    invalid(&error.fault, error.hint())
+}
+
+/// The same of a name.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn invalid_name(error: InvalidName) -> String {
+    invalid(error.reason, error.hint())
+}
+
 /// The name of an app.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn app_name(text: &str) -> Result<AppName, String> {
-    AppName::new(text).map_err(|error| error.reason.to_owned())
+    AppName::new(text).map_err(invalid_name)
 }
 
 /// A number of seconds.
@@ -55,6 +77,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_value_comes_with_what_is_right() {
+        assert_eq!(
+            app_name("Web").unwrap_err(),
+            "only lower-case letters, digits and `-` are allowed; `web` would be valid"
+        );
+        let memory = isopod_spec::flags::read_memory_bytes("--memory", "1.5x".as_ref());
+        assert_eq!(
+            memory.map_err(invalid_flag).unwrap_err(),
+            "it is not a size; write `64m` or `2g`; a fraction is not possible"
+        );
+    }
 
     #[test]
     fn durations() {

@@ -21,7 +21,7 @@ use isopod_spec::{AppName, ImageReference};
 use serde_json::{Value, json};
 
 use super::pause;
-use crate::args::{app_name, switch};
+use crate::args::{app_name, invalid, switch};
 use crate::failure::Failure;
 use crate::image_change::{self, ConfigChange};
 use crate::output::{self, Report};
@@ -151,7 +151,7 @@ impl Commit {
             let change = AppChange::Unpause;
             let continued = ask(pod, &Request::ChangeApp { app, change });
             if let Err(error) = continued {
-                output::warning(&Report::new(&error).line());
+                output::warning(&Report::of(&error).line_with_hint());
             }
         }
         Ok(read?.map_err(Report::from)?)
@@ -163,6 +163,6 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     match ImageReference::parse(text.as_ref()) {
         Ok(ImageReference::Registry(reference)) if reference.digest.is_none() => Ok(reference.stored_name()),
         Ok(_) => Err("it is no NAME or NAME:TAG".to_owned()),
-        Err(error) => Err(error.reason),
+        Err(error) => Err(invalid(&error.reason, error.hint())),
     }
 }

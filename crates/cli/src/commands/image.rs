@@ -25,6 +25,7 @@ use isopod_runtime::pods::PodEntry;
 use isopod_spec::{ImageReference, PullPolicy};
 use serde_json::{Value, json};
 
+use crate::args::invalid;
 use crate::failure::Failure;
 use crate::output::Report;
 
@@ -154,8 +155,5 @@ fn size(bytes: u64) -> String {
 
 fn reference(text: OsString) -> Result<ImageReference, String> {
     let read = ImageReference::parse(OsStr::new(&text));
-    read.map_err(|error| match error.hint() {
-        Some(hint) => format!("{} ({hint})", error.reason),
-        None => error.reason,
-    })
+    read.map_err(|error| invalid(&error.reason, error.hint()))
 }

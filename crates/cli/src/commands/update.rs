@@ -12,7 +12,7 @@ use isopod_runtime::pods::files::Stdin;
 use isopod_spec::flags::{self, InvalidFlag};
 use isopod_spec::{AppName, Resources, RestartPolicy};
 
-use crate::args::app_name;
+use crate::args::{app_name, invalid_flag};
 use crate::failure::Failure;
 use crate::output::Report;
 use crate::pods::{ask, check_live, each, meant_app};
@@ -56,7 +56,7 @@ pub(crate) struct Update {
 fn by<T: Clone + Send + Sync + 'static>(
     read: impl Fn(OsString) -> Result<T, InvalidFlag> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = T> {
-    OsStringValueParser::new().try_map(read)
+    OsStringValueParser::new().try_map(move |text| read(text).map_err(invalid_flag))
 }
 
 impl Update {

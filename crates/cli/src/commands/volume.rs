@@ -67,7 +67,7 @@ fn failed(verb: &str, way: &str, name: &VolumeName, pod: &PodEntry, error: &Cont
         error => error.hint(),
     };
     match error {
-        ControlError::Refused(reason) => Report::text(what).because(reason.clone()),
+        ControlError::Refused { reason, .. } => Report::text(what).because(reason.clone()),
         other => Report::text(what).because(Report::new(other).line()),
     }
     .hint(hint)

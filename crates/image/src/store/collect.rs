@@ -40,7 +40,8 @@ impl RemoveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Load(error) => error.hint(),
-            _ => None,
+            Self::Name(error) => error.hint(),
+            Self::File { .. } => None,
         }
     }
 }

@@ -100,6 +100,7 @@ impl ImportError {
             Self::Source(error) => error.hint(),
             Self::Load(error) => error.hint(),
             Self::Find(error) => error.hint(),
+            Self::Name(error) => error.hint(),
             Self::NotStored(image) => Some(format!("`isopod image fetch {image}` fetches it")),
             _ => None,
         }

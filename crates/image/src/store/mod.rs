@@ -115,6 +115,14 @@ pub struct StoreError {
     pub source: io::Error,
 }
 
+impl StoreError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some("keep the state elsewhere: `--dir DIR`".to_owned())
+    }
+}
+
 /// Why no image was found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
@@ -162,6 +170,14 @@ pub enum FindError {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list the images in the store")]
 pub struct ListError(#[from] LoadError);
+
+impl ListError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+}
 
 fn show(ids: &[Digest]) -> String {
     ids.iter()

@@ -45,6 +45,17 @@ pub enum SetNameError {
     },
 }
 
+impl SetNameError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Load(error) => error.hint(),
+            Self::Invalid { .. } | Self::Store { .. } => None,
+        }
+    }
+}
+
 /// Checks that `name` cannot be taken for an ID and can be shown.
 pub(super) fn check(name: &str) -> Result<(), SetNameError> {
     let fail = |reason| {

@@ -16,6 +16,7 @@ use isopod_protocol::codec::{ReadMessageError, read_message, write_message};
 use isopod_protocol::mux::MuxStream;
 use isopod_spec::VolumeName;
 use isopod_vm::agent::Agent;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -231,70 +232,86 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         }
     };
     let (sender, done) = oneshot::channel();
-    let done_sender = Done(sender);
+    let Some((order, mut stream)) = order_of(request, stream, &orders, Done(sender)).await? else {
+        return Ok(());
+    };
+    let outcome = match orders.send(order).await {
+        Ok(()) => done.await.ok(),
+        Err(_) => None,
+    };
+    let answer = match outcome.unwrap_or_else(|| Err("the pod is ending".to_owned().into())) {
+        Ok(()) => Answer::Done,
+        Err(Refusal::Reason(reason, None)) => Answer::Refused { reason },
+        Err(Refusal::Reason(reason, Some(hint))) => Answer::Hinted { reason, hint },
+        Err(Refusal::Busy(reason)) => Answer::Busy { reason },
+        Err(Refusal::Outdated) => Answer::Outdated,
+    };
+    write_message(&mut stream, &answer)
+        .await
+        .map_err(ControlError::Write)
+}
+
+/// What the supervisor is to do about a request, and the connection on which its answer goes out. `None` for a request that is a
+/// conversation, which has been held then.
+async fn order_of(
+    request: Request,
+    mut stream: UnixStream,
+    orders: &mpsc::Sender<Order>,
+    done: Done,
+) -> Result<Option<(Order, UnixStream)>, ControlError> {
     let order = match request {
         Request::Stop { grace_ms } => Order::Stop {
             grace: grace_ms.map(Duration::from_millis),
-            done: done_sender,
+            done,
         },
         Request::Signal { app, signal } => Order::Signal {
             app: app.map(usize::from),
             signal,
-            done: done_sender,
+            done,
         },
         Request::Resize { app, size } => Order::Resize {
             app: app.into(),
             size,
-            done: done_sender,
+            done,
         },
-        Request::ChangeApp { app, change } => Order::App {
-            app,
-            change,
-            done: done_sender,
-        },
-        Request::UpdateApp { app, update } => Order::Update {
-            app,
-            update,
-            done: done_sender,
-        },
+        Request::ChangeApp { app, change } => Order::App { app, change, done },
+        Request::UpdateApp { app, update } => Order::Update { app, update, done },
         Request::Attach(attach) => Order::Volume {
             change: VolumeChange::Attach(attach),
-            done: done_sender,
+            done,
         },
         Request::Detach { name, force } => Order::Volume {
             change: VolumeChange::Detach { name, force },
-            done: done_sender,
+            done,
         },
         Request::AddApp { app, files } => {
-            let unread = |error| ControlError::Read(ReadMessageError::Io(error));
-            let add = serde_json::from_str(&app).map_err(|error| unread(error.into()))?;
+            let add = read_json(&app)?;
             let files = read_files(&mut stream, files).await.map_err(unread)?;
             Order::OneApp {
                 order: AppOrder::Add(add, files),
-                done: done_sender,
+                done,
             }
         }
-        Request::Network { change } => {
-            let unread = |error: serde_json::Error| ControlError::Read(ReadMessageError::Io(error.into()));
-            Order::Network {
-                change: serde_json::from_str(&change).map_err(unread)?,
-                done: done_sender,
-            }
-        }
+        Request::Network { change } => Order::Network {
+            change: read_json(&change)?,
+            done,
+        },
         Request::StartApp { app } => Order::OneApp {
             order: AppOrder::Start(app.into()),
-            done: done_sender,
+            done,
         },
         Request::StopApp { app, grace_ms } => Order::OneApp {
             order: AppOrder::Stop(app.into(), grace_ms.map(Duration::from_millis)),
-            done: done_sender,
+            done,
         },
         Request::RemoveApp { app } => Order::OneApp {
             order: AppOrder::Remove(app.into()),
-            done: done_sender,
+            done,
         },
-        Request::Agent(header) => return splice(stream, &header, &orders).await,
-        Request::Stdin { app, ends } => return feed(stream, app.into(), ends, &orders).await,
+        Request::Agent(header) => return splice(stream, &header, orders).await.map(|()| None),
+        Request::Stdin { app, ends } => {
+            return feed(stream, app.into(), ends, orders).await.map(|()| None);
+        }
         Request::Output { app, stream: which } => {
             let (back, to) = twice(stream).map_err(ControlError::Own)?;
             stream = back;
@@ -302,25 +319,19 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
                 app: app.into(),
                 stream: which,
                 to,
-                done: done_sender,
+                done,
             }
         }
     };
-    let answer = match orders.send(order).await {
-        Ok(()) => done
-            .await
-            .unwrap_or_else(|_| Err("the pod is ending".to_owned().into())),
-        Err(_) => Err("the pod is ending".to_owned().into()),
-    };
-    let answer = match answer {
-        Ok(()) => Answer::Done,
-        Err(Refusal::Reason(reason)) => Answer::Refused { reason },
-        Err(Refusal::Busy(reason)) => Answer::Busy { reason },
-        Err(Refusal::Outdated) => Answer::Outdated,
-    };
-    write_message(&mut stream, &answer)
-        .await
-        .map_err(ControlError::Write)
+    Ok(Some((order, stream)))
+}
+
+fn unread(error: io::Error) -> ControlError {
+    ControlError::Read(ReadMessageError::Io(error))
+}
+
+fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, ControlError> {
+    serde_json::from_str(text).map_err(|error| unread(error.into()))
 }
 
 /// The two handles of one connection.

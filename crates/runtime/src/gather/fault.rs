@@ -253,7 +253,8 @@ impl GatherFault {
                         .into()
                 }
             }),
-            Self::Store(_) | Self::Rootfs { .. } => None,
+            Self::Store(source) => source.hint(),
+            Self::Rootfs { .. } => None,
         }
     }
 }

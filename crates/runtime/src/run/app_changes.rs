@@ -73,7 +73,7 @@ impl AppChanges {
             let mut result = Ok(());
             for change in what.changes() {
                 let header = HostStream::ChangeApp { app, change };
-                result = send(&agent, &header).await.map_err(Refusal::Reason);
+                result = send(&agent, &header).await.map_err(Refusal::from);
                 if result.is_err() {
                     break;
                 }

@@ -147,7 +147,7 @@ impl From<QmpError> for Refusal {
 
 impl From<NetworksError> for Refusal {
     fn from(error: NetworksError) -> Self {
-        in_one_line(&error).into()
+        Self::Reason(in_one_line(&error), error.hint())
     }
 }
 
@@ -155,7 +155,7 @@ impl Keeper {
     /// Does again what was done in an earlier life.
     async fn again(&mut self, later: Vec<(JoinedNetwork, OwnedFd)>, left: Vec<String>) {
         for interface in left {
-            if let Err(Refusal::Reason(why)) = self.remove(interface.clone()).await {
+            if let Err(Refusal::Reason(why, _)) = self.remove(interface.clone()).await {
                 tracing::warn!(
                     "the guest keeps the interface `{interface}` of a network that the pod has left: {why}"
                 );
@@ -163,7 +163,7 @@ impl Keeper {
         }
         for (joined, tap) in later {
             let name = joined.network.name.clone();
-            if let Err(Refusal::Reason(why)) = self.plug(&joined, tap).await {
+            if let Err(Refusal::Reason(why, _)) = self.plug(&joined, tap).await {
                 tracing::warn!("the pod is not in network `{name}`, which it has joined before: {why}");
                 self.leave(name)
                     .await
@@ -186,7 +186,7 @@ impl Keeper {
         };
         match self.ask(header).await {
             Ok(()) => self.nameservers = after,
-            Err(Refusal::Reason(why) | Refusal::Busy(why)) => {
+            Err(Refusal::Reason(why, _) | Refusal::Busy(why)) => {
                 tracing::warn!("the apps keep their name servers: {why}");
             }
             Err(Refusal::Outdated) => {}
@@ -194,7 +194,7 @@ impl Keeper {
     }
 
     fn log(&self, refusal: &Refusal) {
-        if let Refusal::Reason(why) = refusal {
+        if let Refusal::Reason(why, _) = refusal {
             tracing::warn!("cannot take away the pod's interface to a network: {why}");
         }
     }
@@ -230,7 +230,7 @@ impl Keeper {
 
     async fn disconnect(&mut self, name: NetworkName) -> Result<(), Refusal> {
         let joined = self.live.joined();
-        plugged::disconnect(&name, &joined, &self.ports).map_err(|fault| fault.to_string())?;
+        plugged::disconnect(&name, &joined, &self.ports)?;
         if let Some(gone) = joined.iter().find(|joined| joined.network.name == name) {
             self.remove(gone.interface.clone()).await?;
         }

@@ -179,7 +179,7 @@ impl Keeper {
         self.change(serial, Action::Attach(volume)).await?;
         let header = HostStream::AddVolume(attach.guest.clone());
         if let Err(refusal) = self.send(&header, &attach.guest).await {
-            if let Err(Refusal::Reason(error)) = self.change(serial, Action::Detach).await {
+            if let Err(Refusal::Reason(error, _)) = self.change(serial, Action::Detach).await {
                 tracing::warn!("cannot take back volume `{}`: {error}", attach.record.volume.name);
             }
             return Err(refusal);
@@ -200,7 +200,7 @@ impl Keeper {
                 (&one.record.volume.name, places.collect())
             })
             .collect();
-        planner::detach(name, &places, &self.declared).map_err(|fault| fault.to_string())?;
+        planner::detach(name, &places, &self.declared)?;
         let Some(at) = self
             .attached
             .iter()

@@ -13,7 +13,7 @@ use isopod_spec::{AppName, PodSpec, PullPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pod_of;
-use crate::args::{PodSource, RunArgs, RunMode, VmFlags, seconds};
+use crate::args::{PodSource, RunArgs, RunMode, VmFlags, invalid_flag, seconds};
 use crate::background;
 use crate::commands::logs::Logs;
 use crate::commands::run;
@@ -74,11 +74,11 @@ pub(super) fn pull(text: &str) -> Result<PullPolicy, String> {
 }
 
 fn memory_mib(text: &str) -> Result<u32, String> {
-    read_memory_mib(text.as_ref()).map_err(|error| error.fault.to_string())
+    read_memory_mib(text.as_ref()).map_err(invalid_flag)
 }
 
 fn cpus(text: &str) -> Result<u32, String> {
-    read_cpus(text.as_ref()).map_err(|error| error.fault.to_string())
+    read_cpus(text.as_ref()).map_err(invalid_flag)
 }
 
 /// Whether the named volumes are there that the file says are.

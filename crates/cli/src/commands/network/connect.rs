@@ -9,6 +9,7 @@ use isopod_spec::flags::read_network_alias;
 use isopod_spec::{MacAddress, NetworkJoin, NetworkName};
 
 use super::{name, unchanged};
+use crate::args::invalid_flag;
 use crate::failure::Failure;
 use crate::output;
 use crate::pods::{ask, find, pods};
@@ -44,7 +45,7 @@ pub(crate) struct NetworkConnect {
 }
 
 fn alias(text: &str) -> Result<String, String> {
-    read_network_alias(text.as_ref()).map_err(|error| error.to_string())
+    read_network_alias(text.as_ref()).map_err(invalid_flag)
 }
 
 impl NetworkConnect {

@@ -8,6 +8,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::template_maker::{Made, Other, lower_priority, make};
 use isopod_spec::{Accel, GuestKernel, KernelChoice, Vm, flags};
 
+use crate::args::invalid_flag;
 use crate::failure::Failure;
 use crate::output;
 
@@ -42,11 +43,11 @@ pub(crate) struct TemplateMake {
 }
 
 fn memory(text: &str) -> Result<u32, String> {
-    flags::read_memory_mib(OsStr::new(text)).map_err(|error| error.fault.to_string())
+    flags::read_memory_mib(OsStr::new(text)).map_err(invalid_flag)
 }
 
 fn cpus(text: &str) -> Result<u32, String> {
-    flags::read_cpus(OsStr::new(text)).map_err(|error| error.fault.to_string())
+    flags::read_cpus(OsStr::new(text)).map_err(invalid_flag)
 }
 
 impl TemplateMake {

@@ -8,6 +8,7 @@ use isopod_runtime::pods::new_uuid;
 use isopod_runtime::{Settings, named_volume as runtime};
 use isopod_spec::flags::read_named_volume;
 
+use crate::args::invalid_flag;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
@@ -66,8 +67,5 @@ impl VolumeCreate {
 }
 
 fn named_volume(text: OsString) -> Result<String, String> {
-    read_named_volume(&text).map_err(|error| match error.hint() {
-        Some(hint) => format!("{error}: {hint}"),
-        None => error.to_string(),
-    })
+    read_named_volume(&text).map_err(invalid_flag)
 }

@@ -7,6 +7,7 @@ use isopod_runtime::control::Request;
 use isopod_spec::VolumeName;
 
 use super::{failed, live};
+use crate::args::invalid_name;
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::{ask, pods};
@@ -47,5 +48,5 @@ impl VolumeDetach {
 }
 
 fn volume_name(text: &str) -> Result<VolumeName, String> {
-    VolumeName::new(text).map_err(|error| error.reason.to_owned())
+    VolumeName::new(text).map_err(invalid_name)
 }

@@ -247,7 +247,8 @@ pub(crate) fn refused(name: &str, error: &RemoveError) -> Report {
     let hint = match error {
         RemoveError::Missing => return no_such_volume(name),
         RemoveError::Used(_) => Some("remove the pod first: `isopod rm POD`".to_owned()),
-        _ => None,
+        RemoveError::Pods(error) => error.hint(),
+        RemoveError::Files(_) => None,
     };
     Report::text(format!("cannot remove volume `{name}`"))
         .because(Report::new(error).line())
