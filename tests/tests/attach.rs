@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
 use isopod_tests::faults::eventually;
-use isopod_tests::{Bench, Output};
+use isopod_tests::{Bench, Output, Scenarios};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -38,94 +38,108 @@ fn who_attaches_sees_writes_and_signals() {
         let written = isopod(&bench, "logs p");
         written.text() == "before\n" && written.stderr == "err\n"
     });
-
-    assert_eq!(isopod(&bench, "logs --until 1h p").expect(0).text(), "");
-    assert_eq!(
-        isopod(&bench, "logs --since 1h --until 0 p").expect(0).text(),
-        "before\n"
-    );
+    let mut scenarios = Scenarios::default();
+    scenarios.run("logs of a time", || {
+        assert_eq!(isopod(&bench, "logs --until 1h p").expect(0).text(), "");
+        assert_eq!(
+            isopod(&bench, "logs --since 1h --until 0 p").expect(0).text(),
+            "before\n"
+        );
+    });
     let start = |words: &str, input: &str| {
         bench.isopod_start_with_input(words.split_whitespace(), input.as_bytes().to_vec())
     };
-    let mut first = start("attach p", "one\n");
-    first.wait_for("one\n");
-    let stopped = start("attach p a", "");
-    let mut second = start("attach p a", "two\n");
-    second.wait_for("two\n");
-    first.wait_for("two\n");
-    // One that reads nothing holds up none of the others.
-    stopped.signal(Signal::STOP);
-    let large = "x".repeat(3 << 20) + "\nlast\n";
-    let third = start("attach p", &large);
-    first.wait_for("last\n");
-    stopped.signal(Signal::CONT);
-    // Without the signals, it is this command that is interrupted.
-    let loose = start("attach --sig-proxy=false --no-stdin p", "three\n");
-    let _ = isopod(&bench, "exec p -- sh -c true").expect(0);
-    loose.signal(Signal::INT);
-    assert_eq!(loose.wait().status, 1002, "by the signal");
-    assert!(!isopod(&bench, "logs p").text().contains("three"));
+    scenarios.run(
+        "several see, write and signal, and none holds up the others",
+        || {
+            let mut first = start("attach p", "one\n");
+            first.wait_for("one\n");
+            let stopped = start("attach p a", "");
+            let mut second = start("attach p a", "two\n");
+            second.wait_for("two\n");
+            first.wait_for("two\n");
+            // One that reads nothing holds up none of the others.
+            stopped.signal(Signal::STOP);
+            let large = "x".repeat(3 << 20) + "\nlast\n";
+            let third = start("attach p", &large);
+            first.wait_for("last\n");
+            stopped.signal(Signal::CONT);
+            // Without the signals, it is this command that is interrupted.
+            let loose = start("attach --sig-proxy=false --no-stdin p", "three\n");
+            let _ = isopod(&bench, "exec p -- sh -c true").expect(0);
+            loose.signal(Signal::INT);
+            assert_eq!(loose.wait().status, 1002, "by the signal");
+            assert!(!isopod(&bench, "logs p").text().contains("three"));
 
-    second.signal(Signal::USR1);
-    let (second, first, stopped, third) = (second.wait(), first.wait(), stopped.wait(), third.wait());
-    for (out, begins) in [
-        (&second, "two\n"),
-        (&first, "one\n"),
-        (&stopped, ""),
-        (&third, ""),
-    ] {
-        assert_eq!((out.status, &*out.stderr), (7, ""), "{begins}");
-        let text = out.text();
-        assert!(text.starts_with(begins) && text.ends_with("got\n") && !text.contains("before"));
-    }
-    assert_eq!(first.text(), format!("one\ntwo\n{large}got\n"));
-    let late = isopod(&bench, "attach p");
-    assert!(
-        late.stderr
-            .starts_with("error: pod `p`: it does not run any more"),
-        "{late:?}"
+            second.signal(Signal::USR1);
+            let (second, first, stopped, third) = (second.wait(), first.wait(), stopped.wait(), third.wait());
+            for (out, begins) in [
+                (&second, "two\n"),
+                (&first, "one\n"),
+                (&stopped, ""),
+                (&third, ""),
+            ] {
+                assert_eq!((out.status, &*out.stderr), (7, ""), "{begins}");
+                let text = out.text();
+                assert!(text.starts_with(begins) && text.ends_with("got\n") && !text.contains("before"));
+            }
+            assert_eq!(first.text(), format!("one\ntwo\n{large}got\n"));
+        },
     );
+    scenarios.run("one that comes too late", || {
+        let late = isopod(&bench, "attach p");
+        assert!(
+            late.stderr
+                .starts_with("error: pod `p`: it does not run any more"),
+            "{late:?}"
+        );
+    });
 
     let _ = isopod(&bench, "rm p").expect(0);
     follower.wait_for(" removed\n");
     follower.signal(Signal::KILL);
     let shown = follower.wait();
     let all = events(&bench, "");
-    assert_eq!(
-        types(&all),
-        [
-            "prepared",
-            "started",
-            "app-started",
-            "app-ready",
-            "ready",
-            "app-exited",
-            "stopping",
-            "exited",
-            "removed"
-        ]
-    );
-    assert_eq!(shown.text().lines().count(), all.len(), "{shown:?}");
-    assert!(
-        shown.text().contains(" p a app-exited, exit status 7\n"),
-        "{shown:?}"
-    );
-    assert_eq!(
-        (&all[5]["app"], &all[5]["exitStatus"], &all[5]["version"]),
-        (&"a".into(), &7.into(), &1.into())
-    );
-    assert_eq!(
-        types(&events(&bench, "--filter event=exited --filter app=a")),
-        [""; 0]
-    );
-    assert_eq!(
-        types(&events(&bench, "--filter event=exited --filter event=destroy")),
-        ["exited", "removed"]
-    );
-    assert_eq!(
-        events(&bench, "--until 1h").len() + events(&bench, "--since 1h").len(),
-        all.len()
-    );
+    scenarios.run("events of a life", || {
+        assert_eq!(
+            types(&all),
+            [
+                "prepared",
+                "started",
+                "app-started",
+                "app-ready",
+                "ready",
+                "app-exited",
+                "stopping",
+                "exited",
+                "removed"
+            ]
+        );
+        assert_eq!(shown.text().lines().count(), all.len(), "{shown:?}");
+        assert!(
+            shown.text().contains(" p a app-exited, exit status 7\n"),
+            "{shown:?}"
+        );
+        assert_eq!(
+            (&all[5]["app"], &all[5]["exitStatus"], &all[5]["version"]),
+            (&"a".into(), &7.into(), &1.into())
+        );
+    });
+    scenarios.run("events that are filtered", || {
+        assert_eq!(
+            types(&events(&bench, "--filter event=exited --filter app=a")),
+            [""; 0]
+        );
+        assert_eq!(
+            types(&events(&bench, "--filter event=exited --filter event=destroy")),
+            ["exited", "removed"]
+        );
+        assert_eq!(
+            events(&bench, "--until 1h").len() + events(&bench, "--since 1h").len(),
+            all.len()
+        );
+    });
+    drop(scenarios);
     bench.assert_nothing_left();
 }
 

@@ -73,7 +73,6 @@ fn flags_have_dockers_meaning() {
     });
     let kept = bench.state().join("volumes").join(&name);
     assert!(kept.join("sub/deep").is_file());
-
     scenarios.run("a volume that a pod has is kept", || {
         // A volume that a pod has is kept; one that no pod has goes.
         let prepared =
@@ -132,57 +131,74 @@ fn commands_are_dockers() {
     let published = isopod("port docked 8080").expect(0).text().trim().to_owned();
     let host = published.replace("0.0.0.0", "127.0.0.1");
     assert!(std::net::TcpStream::connect(&host).is_ok(), "{published}");
-    let all = isopod("port docked").expect(0);
-    assert!(
-        all.text().contains("81/tcp -> 127.0.0.1:")
-            && all.text().contains(&format!("8080/tcp -> {published}"))
-    );
-    assert_eq!(isopod("port docked 53/udp").status, 125);
-
-    for (words, found) in [
-        ("ps -q --filter label=tier=front", true),
-        ("ps -q -f label=tier -f name=ock", true),
-        ("ps -q -f status=exited -f name=docked", false),
-        ("ps -q -f label=tier=back", false),
-    ] {
-        let out = isopod(words).expect(0);
-        assert_eq!(out.text().contains(&uuid), found, "{words}: {}", out.text());
-    }
+    let mut scenarios = Scenarios::default();
+    scenarios.run("ports", || {
+        let all = isopod("port docked").expect(0);
+        assert!(
+            all.text().contains("81/tcp -> 127.0.0.1:")
+                && all.text().contains(&format!("8080/tcp -> {published}"))
+        );
+        assert_eq!(isopod("port docked 53/udp").status, 125);
+    });
+    scenarios.run("ps with filters", || {
+        for (words, found) in [
+            ("ps -q --filter label=tier=front", true),
+            ("ps -q -f label=tier -f name=ock", true),
+            ("ps -q -f status=exited -f name=docked", false),
+            ("ps -q -f label=tier=back", false),
+        ] {
+            let out = isopod(words).expect(0);
+            assert_eq!(out.text().contains(&uuid), found, "{words}: {}", out.text());
+        }
+    });
     assert_eq!(isopod("exec docked echo -n hi").expect(0).text(), "hi");
-    let ours = "-f name=docked --format {{.Names}}:{{.State}}:{{.Labels}}";
-    let listed = isopod(&format!("container ls {ours}")).expect(0);
-    assert_eq!(listed.text(), "docked:running:tier=front\n");
-    for (template, printed) in [
-        ("{{.State.Running}}{{.State.ExitCode}}", "true0\n"),
-        (
-            "{{(index (index .NetworkSettings.Ports \"8080/tcp\") 0).HostPort}}",
-            published.split(':').next_back().unwrap_or(""),
-        ),
-        ("{{.Config.Labels.tier}}", "front\n"),
-    ] {
-        let out = bench
-            .isopod_command(["inspect", "-f", template, "docked"])
-            .expect(0);
-        assert_eq!(out.text().trim_end(), printed.trim_end(), "{template}");
-    }
-    assert_eq!(isopod("inspect -f {{.Nope}} docked").status, 125);
-    // Without a template it is docker's array, of those that there are.
-    let some = isopod("inspect docked nobody docked");
-    let documents: serde_json::Value = serde_json::from_str(some.text()).expect("JSON");
-    assert_eq!((some.status, documents.as_array().map(Vec::len)), (125, Some(2)));
-    assert_eq!(documents[0]["State"]["Status"], "running");
-    assert_eq!(documents[0]["Isopod"]["record"]["uuid"], uuid.as_str());
-    assert!(some.stderr.contains("nobody"), "{}", some.stderr);
-    let _ = isopod("rename docked other").expect(0);
-    assert_eq!(isopod("inspect -f {{.Name}} other").expect(0).text(), "/other\n");
-    assert_eq!(isopod("exec other echo -n hi").expect(0).text(), "hi");
-    let _ = isopod("rename other docked").expect(0);
-    let waiting = bench.isopod_start(["wait", "docked"]);
-    let _ = isopod("stop docked").expect(0);
-    assert_eq!(waiting.wait().expect(0).text(), "143\n");
-    assert!(!isopod("ps -q").expect(0).text().contains(&uuid));
-    assert!(isopod("ps -aq").expect(0).text().contains(&uuid));
-    assert!(isopod("images -q").expect(0).text().starts_with("sha256:"));
+    scenarios.run("ls with a template", || {
+        let ours = "-f name=docked --format {{.Names}}:{{.State}}:{{.Labels}}";
+        let listed = isopod(&format!("container ls {ours}")).expect(0);
+        assert_eq!(listed.text(), "docked:running:tier=front\n");
+    });
+    scenarios.run("inspect with a template", || {
+        for (template, printed) in [
+            ("{{.State.Running}}{{.State.ExitCode}}", "true0\n"),
+            (
+                "{{(index (index .NetworkSettings.Ports \"8080/tcp\") 0).HostPort}}",
+                published.split(':').next_back().unwrap_or(""),
+            ),
+            ("{{.Config.Labels.tier}}", "front\n"),
+        ] {
+            let out = bench
+                .isopod_command(["inspect", "-f", template, "docked"])
+                .expect(0);
+            assert_eq!(out.text().trim_end(), printed.trim_end(), "{template}");
+        }
+        assert_eq!(isopod("inspect -f {{.Nope}} docked").status, 125);
+    });
+    scenarios.run(
+        "inspect without one is docker's array, of those that there are",
+        || {
+            let some = isopod("inspect docked nobody docked");
+            let documents: serde_json::Value = serde_json::from_str(some.text()).expect("JSON");
+            assert_eq!((some.status, documents.as_array().map(Vec::len)), (125, Some(2)));
+            assert_eq!(documents[0]["State"]["Status"], "running");
+            assert_eq!(documents[0]["Isopod"]["record"]["uuid"], uuid.as_str());
+            assert!(some.stderr.contains("nobody"), "{}", some.stderr);
+        },
+    );
+    scenarios.run("rename", || {
+        let _ = isopod("rename docked other").expect(0);
+        assert_eq!(isopod("inspect -f {{.Name}} other").expect(0).text(), "/other\n");
+        assert_eq!(isopod("exec other echo -n hi").expect(0).text(), "hi");
+        let _ = isopod("rename other docked").expect(0);
+    });
+    scenarios.run("wait, stop, and what is listed then", || {
+        let waiting = bench.isopod_start(["wait", "docked"]);
+        let _ = isopod("stop docked").expect(0);
+        assert_eq!(waiting.wait().expect(0).text(), "143\n");
+        assert!(!isopod("ps -q").expect(0).text().contains(&uuid));
+        assert!(isopod("ps -aq").expect(0).text().contains(&uuid));
+        assert!(isopod("images -q").expect(0).text().starts_with("sha256:"));
+    });
+    drop(scenarios);
     let _ = isopod("rm docked").expect(0);
     bench.assert_nothing_left();
 }

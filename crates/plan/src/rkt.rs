@@ -21,7 +21,7 @@ use isopod_spec::{
 use crate::fault::{Fault, PlanError};
 use crate::guest::entry::{Entry, EntryKind};
 use crate::guest::tree::GuestTree;
-use crate::guest::units::{MountUnit, Work, flag_options};
+use crate::guest::units::{MountUnit, flag_options};
 use crate::systemd::unit::Unwritable;
 use crate::systemd::unit_name;
 use crate::vm::sharing;
@@ -147,14 +147,7 @@ fn bind(what: Arc<Path>, place: PathBuf, mount: &VolumeMount, service: &Arc<[Arc
     let options = std::iter::once("bind".to_owned()).chain(flag_options(mount.flags));
     MountUnit {
         options: options.collect(),
-        required_by: Arc::clone(service),
-        volume: Some(mount.volume.clone()),
-        read_only: mount.read_only,
-        work: Work {
-            part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
-            ..Work::default()
-        },
-        ..MountUnit::new(what, place, "bind")
+        ..MountUnit::of_volume(what, place, "bind", mount, service)
     }
 }
 

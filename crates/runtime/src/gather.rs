@@ -109,14 +109,7 @@ pub fn gather(spec: &PodSpec, settings: &Settings) -> Result<Gathered, GatherErr
 /// # Errors
 /// [`GatherError`] with every image that cannot be had.
 pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>, GatherError> {
-    let mut faults = Vec::new();
-    let architecture = guest::wanted(&spec.vm, settings)
-        .map_err(GatherError::one)?
-        .architecture;
-    let images = images(spec, architecture, settings, &mut faults);
-    if !faults.is_empty() {
-        return Err(GatherError { faults });
-    }
+    let images = images_alone(spec, settings)?;
     let own = |(app, image): (&App, Option<Opened>)| {
         app.run_config
             .clone()
@@ -131,17 +124,21 @@ pub fn run_configs(spec: &PodSpec, settings: &Settings) -> Result<Vec<RunConfig>
 /// # Errors
 /// [`GatherError`] with every image that cannot be had.
 pub fn all_images(spec: &PodSpec, settings: &Settings) -> Result<Vec<Image>, GatherError> {
-    let mut faults = Vec::new();
-    let architecture = guest::wanted(&spec.vm, settings)
-        .map_err(GatherError::one)?
-        .architecture;
-    let images = images(spec, architecture, settings, &mut faults);
-    if !faults.is_empty() {
-        return Err(GatherError { faults });
-    }
+    let images = images_alone(spec, settings)?;
     let volumes = images.volumes.into_iter().map(|(_, opened)| opened);
     let apps = images.apps.into_iter().flatten();
     Ok(apps.chain(volumes).map(|(image, ..)| image).collect())
+}
+
+/// The images of `spec`, where nothing else of it matters.
+fn images_alone(spec: &PodSpec, settings: &Settings) -> Result<Images, GatherError> {
+    let mut faults = Vec::new();
+    let choice = guest::wanted(&spec.vm, settings).map_err(GatherError::one)?;
+    let images = images(spec, choice.architecture, settings, &mut faults);
+    match faults.is_empty() {
+        true => Ok(images),
+        false => Err(GatherError { faults }),
+    }
 }
 
 /// What the profiles of system calls say that apps name.

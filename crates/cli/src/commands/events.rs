@@ -149,13 +149,13 @@ fn text(event: &Event) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use isopod_runtime::events::EventKind;
     use isopod_spec::{AppName, PodName};
 
     use super::*;
 
-    fn event() -> Event {
+    pub(crate) fn event() -> Event {
         let name = PodName::new("web").unwrap();
         let mut event = Event::now(EventKind::AppExited, "0123456789", Some(&name));
         event.app = Some(AppName::new("a").unwrap());

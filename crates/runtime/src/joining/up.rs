@@ -12,7 +12,7 @@ use isopod_contract::in_one_line;
 use isopod_plan::layout;
 use isopod_plan::vm::network::named::publishing;
 use isopod_spec::{JoinedNetwork, NetworkName};
-use isopod_vm::netavark::{self, Netavark, NetavarkError, Verb};
+use isopod_vm::netavark::{self, Netavark, Verb};
 use isopod_vm::netns::{self, OwnNetns, Reach};
 use isopod_vm::rootless::{NAMESERVER, Space};
 use serde::Deserialize;
@@ -209,21 +209,6 @@ impl NetworksRecord {
         verb: Verb,
         netns: &Path,
     ) -> Result<(), NetworksError> {
-        let done = self.netavark(config, pod, joined, verb, netns);
-        done.map_err(|source| NetworksError::Netavark {
-            network: joined.network.name.clone(),
-            source,
-        })
-    }
-
-    fn netavark(
-        &self,
-        config: &Path,
-        pod: &JoiningPod,
-        joined: &JoinedNetwork,
-        verb: Verb,
-        netns: &Path,
-    ) -> Result<(), NetavarkError> {
         let netavark = Netavark {
             program: &self.netavark,
             aardvark: self.aardvark.as_deref(),
@@ -235,7 +220,11 @@ impl NetworksRecord {
         let by_firewall = first && self.pasta.is_none();
         let ports = if by_firewall { &pod.ports[..] } else { &[] };
         let resolver = self.pasta.is_some().then_some(NAMESERVER);
-        netavark.run(verb, netns, &netavark::input(&pod.uuid, joined, ports, resolver))
+        let done = netavark.run(verb, netns, &netavark::input(&pod.uuid, joined, ports, resolver));
+        done.map_err(|source| NetworksError::Netavark {
+            network: joined.network.name.clone(),
+            source,
+        })
     }
 
     /// Takes away what is left of them: those of `up`, or of a supervisor that was killed. What cannot be taken away is logged.

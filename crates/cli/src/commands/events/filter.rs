@@ -72,16 +72,8 @@ fn is_called(kind: EventKind, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use isopod_spec::PodName;
-
+    use super::super::tests::event;
     use super::*;
-
-    fn event() -> Event {
-        let name = PodName::new("web").unwrap();
-        let mut event = Event::now(EventKind::AppExited, "0123456789", Some(&name));
-        event.app = Some(AppName::new("a").unwrap());
-        event
-    }
 
     #[test]
     fn filters_of_one_key_widen_and_keys_narrow() {

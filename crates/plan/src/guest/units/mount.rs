@@ -105,6 +105,26 @@ impl MountUnit {
         }
     }
 
+    /// The mount of the volume at `what`, or of a part of it, that `mount` asks for in the app of `service`.
+    pub(crate) fn of_volume(
+        what: Arc<Path>,
+        place: PathBuf,
+        fs_type: &'static str,
+        mount: &VolumeMount,
+        service: &Arc<[Arc<str>]>,
+    ) -> Self {
+        Self {
+            required_by: Arc::clone(service),
+            volume: Some(mount.volume.clone()),
+            read_only: mount.read_only,
+            work: Work {
+                part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
+                ..Work::default()
+            },
+            ..Self::new(what, place, fs_type)
+        }
+    }
+
     /// What is mounted: a tag, a device, a directory or a part of one.
     #[must_use]
     pub fn source(&self) -> Arc<Path> {
@@ -200,14 +220,7 @@ impl Binds {
             .or_insert_with(|| bind_options(mount.read_only, mount.flags).into());
         MountUnit {
             options: Arc::clone(options),
-            required_by: Arc::clone(service),
-            volume: Some(mount.volume.clone()),
-            read_only: mount.read_only,
-            work: Work {
-                part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
-                ..Work::default()
-            },
-            ..MountUnit::new(what, place, "none")
+            ..MountUnit::of_volume(what, place, "none", mount, service)
         }
     }
 }
