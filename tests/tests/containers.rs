@@ -70,7 +70,7 @@ fn an_app_sees_and_reaches_its_own_processes_alone() {
     // Stopped and continued are the program and its children, and not a command that is there to see it.
     let kill = |signal: &str| {
         let _ = bench
-            .isopod_command(["kill", "--signal", signal, "p", "victim"])
+            .isopod_command(["kill", "--signal", signal, "p", "--app", "victim"])
             .expect(0);
         std::thread::sleep(Duration::from_millis(300));
         within("victim", "grep -h State /proc/2/status /proc/3/status | cut -c 8")
@@ -79,7 +79,7 @@ fn an_app_sees_and_reaches_its_own_processes_alone() {
     assert_eq!(kill("CONT"), "S\nS\n");
     // A signal arrives at the program, by way of both processes before it.
     let _ = bench
-        .isopod_command(["kill", "--signal", "TERM", "p", "victim"])
+        .isopod_command(["kill", "--signal", "TERM", "p", "--app", "victim"])
         .expect(0);
     assert_eq!(bench.written("victim", "got TERM\n"), "got TERM\n");
 }

@@ -78,6 +78,7 @@ fn files_go_both_ways() {
     assert_eq!(fs::read_to_string(at("back/second name")).unwrap(), "content\n");
     assert_eq!(fs::read_link(at("back/sub/link")).unwrap(), Path::new("../file"));
     assert!(at("back/sub/empty").is_dir());
+    owners_and_links(&bench);
 
     where_it_goes(&bench);
     archives_go_through_pipes(&bench);
@@ -93,6 +94,26 @@ fn files_go_both_ways() {
 }
 
 /// What is known of the pod, but for what a look at it takes.
+/// `cp -a` and `cp -L`.
+fn owners_and_links(bench: &Bench) {
+    let at = |path: &str| bench.dir().join(path);
+    let owner = fs::metadata(at("tree/file")).unwrap().uid();
+    let _ = bench
+        .isopod_command(["cp", "-a", "tree/file", "one:/owned"])
+        .expect(0);
+    assert_eq!(in_app(bench, "stat -c %u /owned"), format!("{owner}\n"));
+    symlink("tree/file", at("link")).unwrap();
+    let _ = bench
+        .isopod_command(["cp", "-qL", "link", "one:/followed"])
+        .expect(0);
+    assert_eq!(in_app(bench, "test ! -L /followed && cat /followed"), "content\n");
+    let _ = bench
+        .isopod_command(["cp", "-L", "one:/new/sub/link", "followed"])
+        .expect(0);
+    assert!(!at("followed").is_symlink());
+    assert_eq!(fs::read_to_string(at("followed")).unwrap(), "content\n");
+}
+
 fn known(bench: &Bench) -> String {
     let inspected = bench.isopod_command(["inspect", "one"]).expect(0);
     let events = bench.isopod_command(["events", "--stream=false"]).expect(0);

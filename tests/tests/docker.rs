@@ -190,6 +190,7 @@ fn commands_are_dockers() {
         assert_eq!(isopod("exec other echo -n hi").expect(0).text(), "hi");
         let _ = isopod("rename other docked").expect(0);
     });
+    scenarios.run("flags of commands", || flags_of_commands(&bench, &image, &uuid));
     scenarios.run("wait, stop, and what is listed then", || {
         let waiting = bench.isopod_start(["wait", "docked"]);
         let _ = isopod("stop docked").expect(0);
@@ -201,4 +202,60 @@ fn commands_are_dockers() {
     drop(scenarios);
     let _ = isopod("rm docked").expect(0);
     bench.assert_nothing_left();
+}
+
+/// Flags that commands other than `run` have with docker and podman.
+fn flags_of_commands(bench: &Bench, image: &str, uuid: &str) {
+    let isopod = |words: &str| bench.isopod_command(words.split(' '));
+    let used = bench.isopod_command([
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.Name}} {{.PIDs}}",
+        "docked",
+    ]);
+    assert_eq!(used.expect(0).text(), "docked 1\n");
+    let template = ["--format", "{{json .}}"];
+    let events = [
+        "events",
+        "--stream=false",
+        "-f",
+        "container=docked",
+        "-f",
+        "event=start",
+    ];
+    let begun = bench.isopod_command(events.into_iter().chain(template)).expect(0);
+    let begun: serde_json::Value = serde_json::from_str(begun.text()).expect("JSON");
+    let fields: Vec<&String> = begun.as_object().expect("an object").keys().collect();
+    let dockers = [
+        "Action", "Actor", "Type", "id", "scope", "status", "time", "timeNano",
+    ];
+    assert_eq!(fields, dockers);
+    let killed = isopod("kill --filter name=docked -s WINCH").expect(0);
+    assert_eq!(killed.text().trim(), uuid);
+    assert_eq!(isopod("stop --ignore nobody").expect(0).text(), "");
+    let refused = isopod("ps --watch 2");
+    assert!(
+        refused.status == 125 && refused.stderr.contains("watch(1)"),
+        "{refused:?}"
+    );
+    // Others have pods and images in the same state.
+    for words in ["network prune -f", "image prune -f", "container prune -f"] {
+        let words = format!("{words} --filter label=none");
+        assert_eq!(isopod(&words).expect(0).text(), "", "{words}");
+    }
+    let _ = bench
+        .isopod_command(["create", "--rm", "--name", "once", image, "echo", "hi"])
+        .expect(0);
+    assert_eq!(
+        isopod("ps -aq -f name=once -f status=created")
+            .expect(0)
+            .text()
+            .lines()
+            .count(),
+        1
+    );
+    let _ = isopod("gc").expect(0);
+    assert_eq!(isopod("start -a once").expect(0).text(), "hi\n");
+    assert_eq!(isopod("inspect once").status, 125);
 }

@@ -149,7 +149,7 @@ fn a_running_pod_is_held_looked_at_and_kept() {
         );
         assert_eq!(sh(&bench, "a", "echo x").expect(0).text(), "x\n");
         // A signal lets it continue, as with docker.
-        let _ = isopod(&bench, "kill -s WINCH held b").expect(0);
+        let _ = isopod(&bench, "kill -s WINCH held --app b").expect(0);
         eventually("it continues", || sh(&bench, "b", "true").status == 0);
         assert_eq!(state(&bench, 1), "running");
         let events = isopod(

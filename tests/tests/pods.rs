@@ -137,7 +137,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         assert_eq!(text(&bench, "logs --app b --tail 1 web"), "second\n");
     });
     scenarios.run("a signal to one app", || {
-        text(&bench, "kill -s TERM web b");
+        text(&bench, "kill -s TERM web --app b");
         eventually("the signal has come", || {
             status(&bench, "web")["apps"][1]["state"] == "exited"
         });

@@ -22,5 +22,5 @@ mod unpack;
 pub use layer::{pack_layer, pack_root};
 pub use overlay::{Change, ChangeKind, changes};
 
-pub use pack::{PackError, Packed, pack, tree_name};
+pub use pack::{LastLink, PackError, Packed, pack, tree_name};
 pub use unpack::{Keep, UnpackError, unpack};

@@ -101,14 +101,39 @@ pub fn tree_name(path: &Path) -> &OsStr {
     name.unwrap_or(OsStr::new("."))
 }
 
-/// Packs the tree at `path`; of `DIR/.` what is in the directory. A last symbolic link is packed as one. With
-/// [`Keep::Plain`] it is root's, without set-ID bits. What is within the tree and cannot be in an archive is left out.
+/// What becomes of a symbolic link that a path ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLink {
+    /// It is packed as one.
+    Kept,
+    /// What it leads to is, under the link's name (docker's `cp -L`).
+    Followed,
+}
+
+/// Packs the tree at `path`; of `DIR/.` what is in the directory. With [`Keep::Plain`] it is root's, without set-ID bits. What
+/// is within the tree and cannot be in an archive is left out.
 ///
 /// # Errors
 /// [`PackError`]; the archive is then incomplete.
-pub fn pack(path: &Path, archive: &mut dyn Write, keep: Keep) -> Result<Packed, PackError> {
+pub fn pack(
+    path: &Path,
+    archive: &mut dyn Write,
+    keep: Keep,
+    last_link: LastLink,
+) -> Result<Packed, PackError> {
     let mut packing = Packing::new(archive, keep);
-    packing.tree(path, Path::new(tree_name(path)))?;
+    let followed;
+    let from = match last_link {
+        LastLink::Kept => path,
+        LastLink::Followed => {
+            followed = path.canonicalize().map_err(|source| PackError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+            &followed
+        }
+    };
+    packing.tree(from, Path::new(tree_name(path)))?;
     packing.finish()
 }
 

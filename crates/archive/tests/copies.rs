@@ -8,12 +8,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use isopod_archive::{Keep, PackError, UnpackError, pack, unpack};
+use isopod_archive::{Keep, LastLink, PackError, UnpackError, pack, unpack};
 use tar::{Builder, EntryType, Header};
 
 fn packed(path: impl AsRef<Path>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    pack(path.as_ref(), &mut bytes, Keep::Everything).unwrap();
+    pack(path.as_ref(), &mut bytes, Keep::Everything, LastLink::Kept).unwrap();
     bytes
 }
 
@@ -103,7 +103,7 @@ fn where_a_tree_goes_is_dockers_rule() {
             "{target}: {refused:?}"
         );
     }
-    assert!(pack(&at("nowhere"), &mut Vec::new(), Keep::Plain).is_err());
+    assert!(pack(&at("nowhere"), &mut Vec::new(), Keep::Plain, LastLink::Kept).is_err());
 }
 
 /// An archive that cuts a file off when something of it has come.
@@ -137,7 +137,7 @@ fn a_file_that_becomes_shorter_is_told_of_and_the_rest_comes() {
         file: fs::File::options().write(true).open(at("d/big")).unwrap(),
         bytes: Vec::new(),
     };
-    let packed = pack(&at("d"), &mut cutting, Keep::Plain).unwrap();
+    let packed = pack(&at("d"), &mut cutting, Keep::Plain, LastLink::Kept).unwrap();
     let expected = format!("`{}` became shorter while it was copied", at("d/big").display());
     assert_eq!(packed.fault(), Some(expected));
     assert_eq!(packed.warning(), None);
@@ -160,7 +160,7 @@ fn files_of_the_kernels_have_their_content_whatever_length_they_say() {
     }
     // One that cannot be read, and one of 256 GiB.
     for path in ["/proc/self/mem", "/proc/self/pagemap"] {
-        let refused = pack(Path::new(path), &mut Vec::new(), Keep::Plain);
+        let refused = pack(Path::new(path), &mut Vec::new(), Keep::Plain, LastLink::Kept);
         assert!(
             matches!(refused, Err(PackError::Lengthless { .. })),
             "{path}: {refused:?}"
@@ -175,17 +175,17 @@ fn a_socket_is_refused_and_left_out_of_a_tree_with_a_warning() {
     fs::create_dir(at("d")).unwrap();
     let _listener = UnixListener::bind(at("d/s.sock")).unwrap();
     let told = format!("`{}` is a socket, which is not copied", at("d/s.sock").display());
-    let refused = pack(&at("d/s.sock"), &mut Vec::new(), Keep::Plain);
+    let refused = pack(&at("d/s.sock"), &mut Vec::new(), Keep::Plain, LastLink::Kept);
     assert_eq!(refused.unwrap_err().to_string(), told);
 
     fs::write(at("d/z"), "1").unwrap();
     let mut bytes = Vec::new();
-    let packed = pack(&at("d"), &mut bytes, Keep::Plain).unwrap();
+    let packed = pack(&at("d"), &mut bytes, Keep::Plain, LastLink::Kept).unwrap();
     assert_eq!((packed.warning(), packed.fault()), (Some(told.clone()), None));
     // Its other name, too, is none of an entry that is not there.
     fs::hard_link(at("d/s.sock"), at("d/t.sock")).unwrap();
     let mut bytes = Vec::new();
-    let packed = pack(&at("d"), &mut bytes, Keep::Plain).unwrap();
+    let packed = pack(&at("d"), &mut bytes, Keep::Plain, LastLink::Kept).unwrap();
     assert_eq!(packed.warning(), Some(format!("{told} (and 1 more)")));
     unpacked(&bytes, at("to")).unwrap();
     assert_eq!(fs::read_dir(at("to")).unwrap().count(), 1);
@@ -391,7 +391,7 @@ fn plain_archives_are_roots() {
     let _ = std::os::unix::fs::chown(dir.path().join("f"), Some(7), Some(8));
     fs::set_permissions(dir.path().join("f"), PermissionsExt::from_mode(0o4755)).unwrap();
     let mut bytes = Vec::new();
-    pack(&dir.path().join("f"), &mut bytes, Keep::Plain).unwrap();
+    pack(&dir.path().join("f"), &mut bytes, Keep::Plain, LastLink::Kept).unwrap();
     let mut read = tar::Archive::new(&bytes[..]);
     let entry = read.entries().unwrap().next().unwrap().unwrap();
     let header = entry.header();
@@ -403,5 +403,31 @@ fn plain_archives_are_roots() {
         ),
         (0, 0, 0o755)
     );
-    assert!(pack(Path::new("/dev/null"), &mut Vec::new(), Keep::Plain).is_err());
+    assert!(
+        pack(
+            Path::new("/dev/null"),
+            &mut Vec::new(),
+            Keep::Plain,
+            LastLink::Kept
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_last_link_is_followed_under_its_own_name() {
+    let (dir, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("real"), "content").unwrap();
+    symlink("real", dir.path().join("link")).unwrap();
+    let copied = |last_link| {
+        let mut bytes = Vec::new();
+        pack(&dir.path().join("link"), &mut bytes, Keep::Plain, last_link).unwrap();
+        unpack(target.path(), &mut &bytes[..], Keep::Plain, None).unwrap();
+        let copy = target.path().join("link");
+        let is_link = copy.is_symlink();
+        fs::remove_file(copy).unwrap();
+        is_link
+    };
+    assert!(copied(LastLink::Kept));
+    assert!(!copied(LastLink::Followed));
 }

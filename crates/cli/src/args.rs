@@ -19,6 +19,7 @@ mod nearest;
 mod pod;
 mod pod_command;
 pub(crate) mod switch;
+mod their_flags;
 mod theirs;
 mod unknown;
 mod values;

@@ -17,7 +17,7 @@ mod time;
 
 pub(crate) use event::{action, event_row, event_type};
 pub(crate) use format::{document, layout};
-pub(crate) use image::image_row;
+pub(crate) use image::{image_row, since};
 pub(crate) use layout::Layout;
 pub(crate) use pod::{inspected, pod_row};
 pub(crate) use template::{inspection, one, rows};

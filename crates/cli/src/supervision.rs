@@ -43,7 +43,7 @@ pub(crate) fn supervise<C: FnMut(&PodRecord, Stops, Signals) -> Caller>(
     // A read of the terminal cannot be cancelled, and must not be waited for.
     runtime.shutdown_background();
     for (claim, record) in claims.into_iter().zip(&records) {
-        if record.keep == Keep::UntilEnded
+        if record.keep != Keep::UntilRemoved
             && let Err(error) = claim.remove()
         {
             tracing::warn!("{}", Report::of(&error).line());

@@ -42,6 +42,8 @@ pub enum HostStream {
         app: AppIndex,
         /// The file, as the app sees it. `DIR/.` is what is in a directory.
         path: String,
+        /// Whether a symbolic link there is followed.
+        follow_link: bool,
     },
     /// 4: brings an archive to an app ([`crate::copy`]).
     CopyIn {

@@ -25,6 +25,7 @@ fn honest() -> Vec<Vec<u8>> {
         encode(&HostStream::CopyOut {
             app: 300,
             path: "/etc".into(),
+            follow_link: true,
         })
         .unwrap(),
         encode(&HostStream::AddVolume(HotplugVolume {

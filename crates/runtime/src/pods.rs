@@ -426,11 +426,12 @@ impl Pods {
             let Some(pod) = self.look(place, &uuid) else {
                 continue;
             };
-            let fleeting = pod.record.is_some_and(|r| r.keep == files::Keep::UntilEnded);
+            let keep = pod.record.map(|record| record.keep);
             let leftover = match pod.state {
                 PodState::Garbage => true,
                 // Prepared and not locked: its process ended between two renames.
-                PodState::Prepared | PodState::Exited => fleeting,
+                PodState::Prepared => keep == Some(files::Keep::UntilEnded),
+                PodState::Exited => keep.is_some_and(|keep| keep != files::Keep::UntilRemoved),
                 _ => false,
             };
             // Whoever is at it sees to it.

@@ -491,7 +491,7 @@ impl Pod<'_> {
             Action::Finish => {
                 let write_back = match self.record.keep {
                     Keep::UntilRemoved => WriteBack::SharesAndDisks,
-                    Keep::UntilEnded => WriteBack::Shares,
+                    Keep::UntilEnded | Keep::UntilRun => WriteBack::Shares,
                 };
                 drop(self.agent.finish(write_back).await);
             }

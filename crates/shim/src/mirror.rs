@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isopod_archive::{Keep, PackError, Packed, pack};
+use isopod_archive::{Keep, LastLink, PackError, Packed, pack};
 use isopod_contract::copy::Frame;
 use isopod_contract::message::HostStream;
 use isopod_protocol::codec::write_message;
@@ -100,7 +100,7 @@ pub(crate) async fn bring(pod: &Path, mirror: &Mirror) -> Result<(), MirrorError
         let contents = path.join(".");
         move || {
             let mut archive = Vec::new();
-            let packed = pack(&contents, &mut archive, Keep::Everything)?;
+            let packed = pack(&contents, &mut archive, Keep::Everything, LastLink::Kept)?;
             Ok::<(Vec<u8>, Packed), PackError>((archive, packed))
         }
     });

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use isopod_archive::{Keep, PackError, UnpackError};
+use isopod_archive::{Keep, LastLink, PackError, UnpackError};
 use isopod_contract::exec::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use isopod_contract::in_one_line;
 use isopod_contract::launch::GuestProcess;
@@ -86,7 +86,7 @@ pub(crate) enum Action {
     /// Becomes a command; the file descriptors are its standard streams.
     Execute(Execute),
     /// Writes the archive of what is at a path to the second file descriptor.
-    Pack { path: String },
+    Pack { path: String, follow_link: bool },
     /// Reads an archive from the first file descriptor and unpacks it at a path.
     Unpack { path: String },
     /// Mounts what is mounted at a place of the guest, as it is there, at a place of the app.
@@ -298,9 +298,13 @@ fn enter(job: Job, fds: Vec<OwnedFd>, socket: &mut UnixStream) -> Result<Entered
         Action::Unmount { places, lazy } => mount::unmount(&places, lazy)?,
         Action::Execute(execute) => return start(execute, fds, cgroup, socket),
         Action::Root { .. } => {}
-        Action::Pack { path } => {
+        Action::Pack { path, follow_link } => {
             let mut archive = BufWriter::with_capacity(COPY_BYTES, File::from(fd(fds, 1)?));
-            let packed = isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything)
+            let last_link = match follow_link {
+                true => LastLink::Followed,
+                false => LastLink::Kept,
+            };
+            let packed = isopod_archive::pack(&in_root(&path), &mut archive, Keep::Everything, last_link)
                 .map_err(EnterError::Pack)?;
             step("write the archive", archive.flush())?;
             return match packed.fault() {

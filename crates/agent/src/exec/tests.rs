@@ -530,6 +530,7 @@ fn files_go_out_and_come_in_within_the_apps_root() {
         let pack = |path: &str| {
             copies(Action::Pack {
                 path: path.to_owned(),
+                follow_link: false,
             })
         };
         let unpack = |path: &str| {
@@ -567,6 +568,7 @@ fn what_a_whole_archive_does_not_have_is_told_behind_it() {
         let pack = || Job {
             action: Action::Pack {
                 path: "/tmp/dir".to_owned(),
+                follow_link: false,
             },
             ..app.job(&[], |_| {})
         };

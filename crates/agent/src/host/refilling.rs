@@ -148,7 +148,7 @@ fn is_link(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use isopod_archive::pack;
+    use isopod_archive::{LastLink, pack};
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
     use super::*;
@@ -165,7 +165,7 @@ mod tests {
 
     fn archive(dir: &Path) -> Vec<u8> {
         let mut archive = Vec::new();
-        pack(&dir.join("."), &mut archive, Keep::Everything).unwrap();
+        pack(&dir.join("."), &mut archive, Keep::Everything, LastLink::Kept).unwrap();
         archive
     }
 

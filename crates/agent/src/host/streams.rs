@@ -56,12 +56,14 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
     match header {
         Ok(Some(HostStream::Exec(request))) => execute(stream, &session, request).await,
         Ok(Some(HostStream::Stats)) => send_stats(stream, &session).await,
-        Ok(Some(HostStream::CopyOut { app, path })) => {
-            match copy_job(&session, app, Action::Pack { path }).await {
-                Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
-                Err(text) => copy::fail(stream, text).await,
-            }
-        }
+        Ok(Some(HostStream::CopyOut {
+            app,
+            path,
+            follow_link,
+        })) => match copy_job(&session, app, Action::Pack { path, follow_link }).await {
+            Ok(job) => copy::out(stream, Path::new(SELF), &job).await,
+            Err(text) => copy::fail(stream, text).await,
+        },
         Ok(Some(HostStream::CopyIn { app, path })) => {
             match copy_job(&session, app, Action::Unpack { path }).await {
                 Ok(job) => copy::bring(stream, Path::new(SELF), &job).await,

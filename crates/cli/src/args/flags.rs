@@ -363,6 +363,15 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     shown.map(|(_, flag)| flag.long)
 }
 
+/// What to do instead of a flag that `run` refuses.
+pub(super) fn refusal(long: &str) -> Option<&'static str> {
+    let mut found = rows(For::Run).filter(|(_, flag)| flag.long == long || flag.alias == Some(long));
+    found.find_map(|(_, flag)| match flag.read {
+        Read::Refused(hint) => Some(hint),
+        _ => None,
+    })
+}
+
 /// The flags that `matches` holds with their values, in the order in which they were given.
 pub(super) fn given(command: For, matches: &ArgMatches) -> Vec<(&'static Flag, OsString)> {
     let mut found: Vec<(usize, &Flag, OsString)> = Vec::new();

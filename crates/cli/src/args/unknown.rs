@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 use isopod_spec::words;
 
-use crate::args::{is_flag, nearest};
+use crate::args::{ArgFault, is_flag, nearest, their_flags};
 
 /// What docker, podman or kubectl call something, and what it is called here: a flag's long name, or a positional's.
 const OTHER_NAMES: [(&str, &str); 13] = [
@@ -26,12 +26,30 @@ const OTHER_NAMES: [(&str, &str); 13] = [
     ("cwd", "workdir"),
 ];
 
+/// What is said of a flag that docker's or podman's command has, and that of `argv` not.
+pub(super) fn of_theirs(error: &clap::Error, argv: &[OsString], root: Command) -> Option<ArgFault> {
+    let ContextValue::String(word) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let word = word.split('=').next()?;
+    let (_, command) = command_of(root, argv);
+    let mut letters = word.trim_start_matches('-').chars();
+    let long = match (letters.next(), letters.next()) {
+        (Some(letter), None) => their_flags::long_of(&command, letter)?,
+        _ => word,
+    };
+    Some(ArgFault::Refused {
+        flag: word.to_owned(),
+        hint: their_flags::hint(&command, long)?,
+    })
+}
+
 /// `error` with what was most likely meant, where it is about a flag that the command of `argv` does not have; `root` has all commands.
 pub(super) fn explain(mut error: clap::Error, argv: &[OsString], root: Command) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
-    let tip = tip(&command_of(root, argv), word);
+    let tip = tip(&command_of(root, argv).0, word);
     // clap's own guess at a value that begins like a flag: what stands behind `--` is an image or its command here.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
@@ -46,9 +64,10 @@ pub(super) fn explain(mut error: clap::Error, argv: &[OsString], root: Command) 
     error
 }
 
-/// The innermost command that `argv` names.
-fn command_of(root: Command, argv: &[OsString]) -> Command {
+/// The innermost command that `argv` names, and its name with those of its groups.
+fn command_of(root: Command, argv: &[OsString]) -> (Command, String) {
     let mut command = root;
+    let mut names: Vec<String> = Vec::new();
     let mut words = argv.iter().skip(1);
     while let Some(word) = words.next() {
         if word == "--dir" || word == "--log-level" {
@@ -56,12 +75,15 @@ fn command_of(root: Command, argv: &[OsString]) -> Command {
             continue;
         }
         match command.find_subcommand(word) {
-            Some(inner) => command = inner.clone(),
+            Some(inner) => {
+                names.push(inner.get_name().to_owned());
+                command = inner.clone();
+            }
             None if is_flag(word) => {}
             None => break,
         }
     }
-    command
+    (command, names.join(" "))
 }
 
 fn tip(command: &Command, word: &str) -> Option<String> {
@@ -126,7 +148,7 @@ mod tests {
         let argv: Vec<OsString> = line.split(' ').map(Into::into).collect();
         let word = argv.iter().skip(2).rfind(|word| is_flag(word)).unwrap();
         tip(
-            &command_of(crate::command_line::root(), &argv),
+            &command_of(crate::command_line::root(), &argv).0,
             word.to_str().unwrap(),
         )
     }
@@ -154,7 +176,6 @@ mod tests {
         for (line, value) in [
             ("isopod exec --pod=p", "POD"),
             ("isopod exec --cmd", "COMMAND"),
-            ("isopod kill --app", "APP"),
             ("isopod attach --container", "APP"),
             ("isopod status --pod", "POD"),
             ("isopod stop --pods", "POD"),

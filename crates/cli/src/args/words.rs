@@ -42,7 +42,10 @@ pub(crate) fn refused(error: clap::Error, argv: &[OsString], root: clap::Command
     match (error.kind(), pod_command(argv)) {
         (ErrorKind::DisplayHelp, Some((_, command))) => ArgsError::Asked(pod_help(command)),
         (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => ArgsError::Asked(error.render()),
-        (ErrorKind::UnknownArgument, _) => ArgsError::Usage(unknown::explain(error, argv, root).render()),
+        (ErrorKind::UnknownArgument, _) => match unknown::of_theirs(&error, argv, root.clone()) {
+            Some(fault) => fault.into(),
+            None => ArgsError::Usage(unknown::explain(error, argv, root).render()),
+        },
         _ => ArgsError::Usage(error.render()),
     }
 }

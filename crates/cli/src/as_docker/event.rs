@@ -3,6 +3,8 @@
 use isopod_runtime::events::{Event, EventKind};
 use serde_json::{Value, json};
 
+use super::template::AS_JSON;
+
 /// docker's word for it; Isopod's own where docker has none.
 pub(crate) fn action(kind: EventKind) -> &'static str {
     match kind {
@@ -50,15 +52,27 @@ pub(crate) fn event_row(event: &Event) -> Value {
         (Some(volume), "volume") => volume.to_string(),
         _ => event.uuid.clone(),
     };
+    let (seconds, nanoseconds) = (event.time_ms / 1000, event.time_ms * 1_000_000);
+    let actor = json!({ "ID": id, "Attributes": attributes });
     json!({
         "Type": kind,
         "Action": action,
-        "Actor": { "ID": id, "Attributes": attributes },
+        "Actor": actor,
         "Scope": "local",
-        "Time": event.time_ms / 1000,
-        "TimeNano": event.time_ms * 1_000_000,
+        "Time": seconds,
+        "TimeNano": nanoseconds,
         "ID": id,
         "Status": action,
         "Name": name.unwrap_or_default(),
+        AS_JSON: {
+            "status": action,
+            "id": id,
+            "Type": kind,
+            "Action": action,
+            "Actor": actor,
+            "scope": "local",
+            "time": seconds,
+            "timeNano": nanoseconds,
+        },
     })
 }

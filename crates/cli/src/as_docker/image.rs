@@ -15,17 +15,22 @@ pub(crate) fn image_row(
     now: SystemTime,
 ) -> Value {
     let (repository, tag) = name.map_or(("<none>", "<none>"), split);
-    let since = created.map(|created| now.duration_since(created).unwrap_or_default());
     json!({
         "ID": &image.id.hex()[..12],
         "Repository": repository,
         "Tag": tag,
         "Digest": image.manifest.map_or_else(|| "<none>".to_owned(), |digest| digest.to_string()),
         "CreatedAt": image.created.as_deref().unwrap_or("N/A"),
-        "CreatedSince": since.map_or_else(|| "N/A".to_owned(), |since| format!("{} ago", human(since))),
+        "CreatedSince": since(created, now),
         "Size": size(image.rootfs_bytes),
         "Names": image.names,
     })
+}
+
+/// How long ago that was, as docker says it.
+pub(crate) fn since(created: Option<SystemTime>, now: SystemTime) -> String {
+    let passed = created.map(|created| now.duration_since(created).unwrap_or_default());
+    passed.map_or_else(|| "N/A".to_owned(), |passed| format!("{} ago", human(passed)))
 }
 
 /// A name and its tag; a registry's port is none.

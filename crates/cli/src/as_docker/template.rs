@@ -11,6 +11,10 @@ use crate::show::pretty;
 const COLUMN: usize = 10;
 const GAP: usize = 3;
 
+/// The field of an object that has its form as JSON where that is another: Go's names of fields are not always those that it
+/// writes. No template reaches it.
+pub(super) const AS_JSON: &str = "";
+
 /// Whether `text` is a template.
 ///
 /// # Errors
@@ -62,9 +66,13 @@ pub(crate) fn one(text: &str, value: &Json) -> Result<String, Report> {
     let template = parsed(text).map_err(failed)?;
     let rendered = template.render(&Context::from(from_json(value)));
     rendered.map_err(|error| {
-        let fields = value
-            .as_object()
-            .map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+        let fields = value.as_object().map(|fields| {
+            fields
+                .keys()
+                .filter(|name| *name != AS_JSON)
+                .cloned()
+                .collect::<Vec<_>>()
+        });
         let error = error.to_string();
         // The whole value, which the message ends with, says less than the names of its fields.
         let why = error.lines().next().unwrap_or_default();
@@ -166,6 +174,7 @@ fn to_json(value: &Value) -> Json {
             (None, fraction) => Json::from(fraction),
         },
         Value::Array(items) => items.iter().map(to_json).collect(),
+        Value::Object(fields) if fields.contains_key(AS_JSON) => to_json(&fields[AS_JSON]),
         Value::Object(fields) | Value::Map(fields) => fields
             .iter()
             .map(|(name, value)| (name.clone(), to_json(value)))
@@ -265,6 +274,11 @@ mod tests {
         for text in ["{{.Names", "{{nothing .}}", "{{end}}", "{{.A}} {{range}}"] {
             assert!(check(text).is_err(), "{text}");
         }
+        let event = json!({ "Action": "start", AS_JSON: { "status": "start" } });
+        assert_eq!(
+            one("{{.Action}} {{json .}}", &event).unwrap(),
+            "start {\"status\":\"start\"}"
+        );
         let report = one("{{.Nmaes}}", &pod()).unwrap_err();
         let text = anstream::adapter::strip_str(&report.render()).to_string();
         assert!(

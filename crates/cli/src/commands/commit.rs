@@ -5,6 +5,7 @@
 //! ```
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -64,6 +65,15 @@ pub(crate) struct Commit {
     /// Pause the app meanwhile
     #[arg(short, long)]
     pause: bool,
+    /// Write its ID to FILE, too
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// The image's form; there is only oci
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["oci"])]
+    format: Option<String>,
+    /// No effect: its ID alone is printed
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 impl Commit {
@@ -116,6 +126,12 @@ impl Commit {
         };
         let names: Vec<String> = self.name.iter().cloned().collect();
         let image = store.commit(&base, file, &names, step, change)?;
+        if let Some(file) = &self.iidfile {
+            let written = std::fs::write(settings.working_dir.join(file), image.id.to_string());
+            written.map_err(|error| {
+                Report::text(format!("cannot write `{}`", file.display())).because(error.to_string())
+            })?;
+        }
         output::data(&format!("{}\n", image.id));
         Ok(ExitCode::SUCCESS)
     }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use isopod_archive::{Keep, PackError, Packed, UnpackError, pack, tree_name, unpack};
+use isopod_archive::{Keep, LastLink, PackError, Packed, UnpackError, pack, tree_name, unpack};
 use isopod_contract::copy::Frame;
 use isopod_contract::message::{AppIndex, HostStream};
 use isopod_protocol::codec::{WriteMessageError, write_message};
@@ -75,8 +75,8 @@ enum Way<'a> {
 const CP_NOTES: &str = "\
 A path with a colon is one of the host if it begins with / or a dot. If the target is a directory, the source is copied \
 into it, under its own name; otherwise the source becomes the target, whose parent must exist. DIR/. means the contents \
-of a directory. Files belong to root in the app and to the caller on the host; an archive on standard input keeps its \
-owners. If the pod does not run, its VM is started for the copy, without its apps and without a network.
+of a directory. Files belong to root in the app and to the caller on the host, but with --archive; an archive on \
+standard input keeps its owners. If the pod does not run, its VM is started for the copy, without its apps and without a network.
 
 Examples:
   isopod cp web:/etc/nginx/nginx.conf .
@@ -94,6 +94,15 @@ pub(crate) struct Cp {
     /// Where it goes: PATH, POD:[APP:]PATH, or - for a tar archive on standard output
     #[arg(value_name = "TARGET", value_parser = OsStringValueParser::new().try_map(|text| CopyPlace::parse(&text)))]
     target: CopyPlace,
+    /// Keep the owners' numbers, set-ID bits and devices, which takes root's rights
+    #[arg(short, long)]
+    archive: bool,
+    /// Copy what SOURCE leads to where it is a symbolic link
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+    /// No effect: nothing is printed
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 impl Cp {
@@ -133,7 +142,8 @@ impl Cp {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let work = async |reach: Reach<'_>| copy(&reach, app, path, &way).await;
+        let how = How::of(self);
+        let work = async |reach: Reach<'_>| copy(&reach, app, path, &way, how).await;
         let copied = runtime.block_on(with_agent(settings, &pods, &pod, app, work));
         // A read of standard input cannot be cancelled, and must not be waited for.
         runtime.shutdown_background();
@@ -158,20 +168,51 @@ impl Cp {
     }
 }
 
-async fn copy(reach: &Reach<'_>, app: AppIndex, path: &str, way: &Way<'_>) -> Result<(), Cause> {
+/// What a copy keeps.
+#[derive(Clone, Copy)]
+struct How {
+    /// Of the files on this host: in the app everything is kept.
+    keep: Keep,
+    last_link: LastLink,
+}
+
+impl How {
+    fn of(command: &Cp) -> Self {
+        Self {
+            keep: match command.archive {
+                true => Keep::Everything,
+                false => Keep::Plain,
+            },
+            last_link: match command.follow_link {
+                true => LastLink::Followed,
+                false => LastLink::Kept,
+            },
+        }
+    }
+}
+
+async fn copy(reach: &Reach<'_>, app: AppIndex, path: &str, way: &Way<'_>, how: How) -> Result<(), Cause> {
     let at = path.to_owned();
     match way {
         Way::Out(target) => {
-            let stream = reach.open(HostStream::CopyOut { app, path: at }).await?;
+            let stream = reach
+                .open(HostStream::CopyOut {
+                    app,
+                    path: at,
+                    follow_link: how.last_link == LastLink::Followed,
+                })
+                .await?;
             match target {
-                CopyPlace::Host(target) => bring_out(stream, tree_name(Path::new(path)), target).await,
+                CopyPlace::Host(target) => {
+                    bring_out(stream, tree_name(Path::new(path)), target, how.keep).await
+                }
                 _ => receive(stream, &mut tokio::io::stdout()).await,
             }
         }
         Way::In(source) => {
             let stream = reach.open(HostStream::CopyIn { app, path: at }).await?;
             match source {
-                CopyPlace::Host(source) => bring_in(stream, source).await,
+                CopyPlace::Host(source) => bring_in(stream, source, how).await,
                 _ => send(stream, tokio::io::stdin(), || Ok(Packed::default())).await,
             }
         }
@@ -179,12 +220,12 @@ async fn copy(reach: &Reach<'_>, app: AppIndex, path: &str, way: &Way<'_>) -> Re
 }
 
 /// Unpacks what the app sends, in a thread of its own.
-async fn bring_out(stream: impl Conversation, tree: &OsStr, target: &Path) -> Result<(), Cause> {
+async fn bring_out(stream: impl Conversation, tree: &OsStr, target: &Path, keep: Keep) -> Result<(), Cause> {
     let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
     let (tree, target) = (tree.to_owned(), target.to_owned());
     let unpacking = thread::spawn(move || {
         let mut archive = BufReader::with_capacity(PIECE_BYTES, reader);
-        unpack(&target, &mut archive, Keep::Plain, Some(&tree))?;
+        unpack(&target, &mut archive, keep, Some(&tree))?;
         // What pads an archive is not read, and whoever writes it is not to fail.
         let _ = io::copy(&mut archive, &mut io::sink());
         Ok::<_, UnpackError>(())
@@ -221,12 +262,12 @@ fn reported(error: CopyError) -> Cause {
 }
 
 /// Packs what the app is to have, in a thread of its own.
-async fn bring_in(stream: impl Conversation, source: &Path) -> Result<(), Cause> {
+async fn bring_in(stream: impl Conversation, source: &Path, how: How) -> Result<(), Cause> {
     let (reader, writer) = io::pipe().map_err(Cause::Pipe)?;
     let source = source.to_owned();
     let packing = thread::spawn(move || {
         let mut archive = BufWriter::with_capacity(PIECE_BYTES, writer);
-        let packed = pack(&source, &mut archive, Keep::Plain)?;
+        let packed = pack(&source, &mut archive, how.keep, how.last_link)?;
         archive.flush().map_err(PackError::Write)?;
         Ok::<_, PackError>(packed)
     });

@@ -39,6 +39,9 @@ pub(crate) struct Events {
     /// Only these: container=POD, app=APP, event=KIND or type=container|volume; with one key given twice either matches, with two keys both must
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter::read)]
     filters: Vec<Filter>,
+    /// No effect: nothing is cut off
+    #[arg(long)]
+    no_trunc: bool,
     /// How to print them: text, json (an object a line), or a Go template over docker's fields
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = template)]
     format: Layout,

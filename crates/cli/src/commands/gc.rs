@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
@@ -13,8 +13,9 @@ use isopod_runtime::{Settings, state_dir};
 use crate::args::duration;
 use crate::ending::remove;
 use crate::failure::Failure;
-use crate::output::{self};
+use crate::output::{self, Report};
 use crate::pods::pods;
+use crate::prune_filter::{PruneFilter, goes, prune_filter};
 
 /// A guest image that is younger is kept: a pod that is being prepared may have chosen it.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,6 +26,9 @@ pub(crate) struct Gc {
     /// Keep pods that have exited within this time
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(super) grace: Duration,
+    /// Of the pods only these: until=TIME (made before), label=NAME[=VALUE] or label!=NAME[=VALUE]; all must match
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = prune_filter)]
+    pub(super) filters: Vec<PruneFilter>,
     /// No effect: isopod never asks
     #[arg(short, long)]
     pub(super) force: bool,
@@ -45,7 +49,7 @@ impl Gc {
         let mut guests: BTreeSet<String> = BTreeSet::new();
         let mut reports = Vec::new();
         for pod in found {
-            if pod.state == PodState::Exited && exited_for(&pod, &now) >= self.grace {
+            if pod.state == PodState::Exited && exited_for(&pod, &now) >= self.grace && self.means(&pod)? {
                 let label = pod.uuid.clone();
                 match remove(&pods, pod, false) {
                     Ok(()) => output::data(&format!("{label}\n")),
@@ -69,6 +73,18 @@ impl Gc {
         }
         Failure::unless_empty(reports)?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Gc {
+    fn means(&self, pod: &PodEntry) -> Result<bool, Report> {
+        if self.filters.is_empty() {
+            return Ok(true);
+        }
+        let made = pod.record.as_ref().map(|record| record.created_ms);
+        let made = made.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+        let labels = pod.asked().ok().flatten().map(|asked| asked.spec.labels);
+        goes(&self.filters, made, &labels.unwrap_or_default())
     }
 }
 

@@ -22,7 +22,7 @@ use clap::Subcommand;
 use isopod_image::{Digest, FindError, Image, Store};
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
-use isopod_spec::{ImageReference, PullPolicy};
+use isopod_spec::{Architecture, ImageReference, PullPolicy};
 use serde_json::{Value, json};
 
 use crate::args::invalid;
@@ -110,6 +110,22 @@ impl<'a> Images<'a> {
                 Ok(self.store.find_named(&reference, &self.settings.registries)?)
             }
             _ => Err(error.into()),
+        }
+    }
+
+    /// As [`find`](Self::find), where it is of that platform.
+    fn find_of(&self, word: &str, platform: Option<Architecture>) -> Result<Image, Report> {
+        let image = self.find(word)?;
+        match platform {
+            Some(wanted) if Architecture::read(&image.architecture) != Some(wanted) => {
+                let what = format!("image `{word}` is of linux/{}", image.architecture);
+                let hint = format!(
+                    "a name has one platform: `isopod pull --platform linux/{} {word}`",
+                    wanted.name()
+                );
+                Err(Report::text(what).hint(Some(hint)))
+            }
+            _ => Ok(image),
         }
     }
 

@@ -7,7 +7,7 @@ use isopod_runtime::Settings;
 use isopod_runtime::pods::{FindError, PodEntry, Pods};
 use serde_json::{Value, json};
 
-use super::image;
+use super::{image, network, volume};
 use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
 use crate::output::{self, Report};
@@ -15,10 +15,10 @@ use crate::pods::pods;
 use crate::room::Room;
 use crate::show::{JSON_VERSION, exit_reason};
 
-/// Print everything about pods or images, as JSON: docker's fields, and isopod's own under `Isopod`
+/// Print everything about pods, images, volumes or networks, as JSON: docker's fields, and isopod's own under `Isopod`
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Inspect {
-    /// Pods; where no pod has that name, images
+    /// Pods; where no pod has that name, an image, a named volume or a network
     #[arg(required = true, value_name = "POD")]
     names: Vec<String>,
     /// Print each by a Go template; `json` is the default
@@ -28,7 +28,7 @@ pub(crate) struct Inspect {
     #[arg(short, long)]
     size: bool,
     /// Look for these alone
-    #[arg(long, value_name = "TYPE")]
+    #[arg(short, long, value_name = "TYPE")]
     r#type: Option<Kind>,
 }
 
@@ -40,6 +40,10 @@ enum Kind {
     Pod,
     /// Images.
     Image,
+    /// Named volumes.
+    Volume,
+    /// Networks with names.
+    Network,
 }
 
 impl Inspect {
@@ -62,15 +66,21 @@ impl Inspect {
     }
 
     fn document(&self, pods: &Pods, name: &str, settings: &Settings) -> Result<Value, Report> {
-        let image = || image::inspect::document_of(name, settings);
-        if self.r#type == Some(Kind::Image) {
-            return image();
-        }
-        match pods.find(name) {
-            Ok(pod) => Ok(of_pod(&pod, self.size)),
-            // As with docker, the name may be an image's.
-            Err(error @ FindError::None(_)) if self.r#type.is_none() => image().map_err(|_| error.into()),
-            Err(error) => Err(error.into()),
+        let of = |kind| match kind {
+            Kind::Pod => Ok(of_pod(&pods.find(name)?, self.size)),
+            Kind::Image => image::inspect::document_of(name, settings),
+            Kind::Volume => volume::inspect::document_of(name, settings),
+            Kind::Network => network::inspect::document_of(name, settings),
+        };
+        match (self.r#type, pods.find(name)) {
+            (Some(kind), _) => of(kind),
+            // As with docker, the name may be another thing's.
+            (None, Err(error @ FindError::None(_))) => {
+                let others = [Kind::Image, Kind::Volume, Kind::Network];
+                let found = others.into_iter().find_map(|kind| of(kind).ok());
+                found.ok_or_else(|| error.into())
+            }
+            (None, _) => of(Kind::Pod),
         }
     }
 }

@@ -2,24 +2,28 @@
 
 use std::process::ExitCode;
 
+use clap::Arg;
 use isopod_runtime::Settings;
 use isopod_runtime::control::Request;
+use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::AppState;
+use isopod_runtime::pods::state::PodState;
 use isopod_spec::AppName;
 
 use crate::args::app_name;
 use crate::failure::Failure;
-use crate::output::{self, Report};
-use crate::pods::{app_number, ask, check_live, find, pods};
+use crate::output::Report;
+use crate::pods::{app_number, ask, check_live};
+use crate::selection::{Missing, Selection};
 
-/// Send a signal to a pod's apps
+/// Send a signal to the apps of pods
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("all", |arg: Arg| arg.short('a')))]
 pub(crate) struct Kill {
-    /// The pod
-    #[arg(value_name = "POD")]
-    pod: String,
+    #[command(flatten)]
+    selection: Selection,
     /// Only to this app
-    #[arg(value_name = "APP", value_parser = app_name)]
+    #[arg(long, value_name = "APP", value_parser = app_name)]
     app: Option<AppName>,
     /// The signal, by its name or number
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = isopod_runtime::signals::parse)]
@@ -27,40 +31,39 @@ pub(crate) struct Kill {
 }
 
 impl Kill {
-    /// Sends it, and prints the name by which the pod was asked for.
+    /// Sends it, and prints the name by which each pod was asked for.
     ///
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pod = find(&pods(settings)?, &self.pod)?;
-        check_live(&pod)?;
-        let app = self.app.as_ref().map(|app| app_number(&pod, app)).transpose()?;
-        let apps = pod
-            .status
-            .as_ref()
-            .map(|status| &status.apps[..])
-            .unwrap_or_default();
-        let mut meant = apps
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| app.is_none_or(|app| usize::from(app) == *i));
-        if !apps.is_empty() && !meant.any(|(_, app)| app.state == AppState::Running) {
-            let what = match &self.app {
-                Some(name) => format!("app `{name}` does not run"),
-                None => "none of its apps runs".to_owned(),
-            };
-            return Err(Report::text(format!("pod `{}`: {what}", pod.label())).into());
-        }
-        ask(
-            &pod,
-            &Request::Signal {
-                app,
-                signal: self.signal,
-            },
-        )?;
-        output::data(&format!("{}\n", self.pod));
-        Ok(ExitCode::SUCCESS)
+        let runs = |pod: &PodEntry| pod.state == PodState::Running;
+        let send = |pod: &PodEntry| send(pod, self.app.as_ref(), self.signal);
+        self.selection
+            .each(settings, Missing::Fails, runs, |_, pod| send(&pod))
     }
+}
+
+/// Sends a signal to that app, or to each.
+fn send(pod: &PodEntry, only: Option<&AppName>, signal: u8) -> Result<(), Report> {
+    check_live(pod)?;
+    let app = only.map(|app| app_number(pod, app)).transpose()?;
+    let apps = pod
+        .status
+        .as_ref()
+        .map(|status| &status.apps[..])
+        .unwrap_or_default();
+    let mut meant = apps
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| app.is_none_or(|app| usize::from(app) == *i));
+    if !apps.is_empty() && !meant.any(|(_, app)| app.state == AppState::Running) {
+        let what = match only {
+            Some(name) => format!("app `{name}` does not run"),
+            None => "none of its apps runs".to_owned(),
+        };
+        return Err(Report::text(format!("pod `{}`: {what}", pod.label())));
+    }
+    Ok(ask(pod, &Request::Signal { app, signal })?)
 }
 
 #[cfg(test)]
@@ -70,9 +73,9 @@ mod tests {
 
     #[test]
     fn signals_have_names() {
-        let OtherCommand::Kill(kill) = command("kill -s usr1 web") else {
+        let OtherCommand::Kill(kill) = command("kill -s usr1 web db") else {
             panic!()
         };
-        assert_eq!(kill.signal, 10);
+        assert_eq!((kill.signal, kill.selection.named().len()), (10, 2));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Logs {
     #[arg(value_name = "POD")]
     pod: String,
     /// Only this app's; may be repeated
-    #[arg(long = "app", value_name = "APP", value_parser = app_name)]
+    #[arg(short = 'c', long = "app", visible_alias = "container", value_name = "APP", value_parser = app_name)]
     apps: Vec<AppName>,
     #[command(flatten)]
     wanted: Wanted,

@@ -2,17 +2,21 @@
 
 use std::process::ExitCode;
 
+use clap::Arg;
 use isopod_contract::change::AppChange;
 use isopod_runtime::Settings;
 use isopod_runtime::control::Request;
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::{AppState, AppStatus};
+use isopod_runtime::pods::state::PodState;
 use isopod_spec::AppName;
 
 use crate::args::app_name;
 use crate::failure::Failure;
 use crate::output::Report;
-use crate::pods::{app_number, ask, check_live, each};
+use crate::pods::{app_number, ask, check_live};
+use crate::selection::{Missing, Selection};
+use crate::show::is_paused;
 
 const PAUSE_NOTES: &str = "\
 An app that is paused does not run, nor do its probes; its memory stays. A signal to it, `isopod stop` and `isopod \
@@ -36,10 +40,10 @@ pub(crate) struct Unpause {
 
 /// Whose processes are meant.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("all", |arg: Arg| arg.short('a')), mut_arg("filters", |arg: Arg| arg.short('f')))]
 struct Whose {
-    /// The pods
-    #[arg(required = true, value_name = "POD")]
-    pods: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Only this app's
     #[arg(long, value_name = "APP", value_parser = app_name)]
     app: Option<AppName>,
@@ -52,7 +56,9 @@ impl Pause {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let app = self.whose.app.as_ref();
-        each(&self.whose.pods, settings, |_, pod| {
+        let can = |pod: &PodEntry| pod.state == PodState::Running && !is_paused(pod);
+        let selection = &self.whose.selection;
+        selection.each(settings, Missing::Fails, can, |_, pod| {
             change(&pod, app, &AppChange::Pause)
         })
     }
@@ -65,7 +71,8 @@ impl Unpause {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let app = self.whose.app.as_ref();
-        each(&self.whose.pods, settings, |_, pod| {
+        let selection = &self.whose.selection;
+        selection.each(settings, Missing::Fails, is_paused, |_, pod| {
             change(&pod, app, &AppChange::Unpause)
         })
     }

@@ -15,7 +15,11 @@ use crate::preparation;
 /// # Errors
 /// A [`Failure`] when it could not be.
 pub(crate) fn prepare(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
-    for claim in preparation::pods(args, Keep::UntilRemoved, settings)? {
+    let keep = match args.remove {
+        true => Keep::UntilRun,
+        false => Keep::UntilRemoved,
+    };
+    for claim in preparation::pods(args, keep, settings)? {
         output::data(&format!("{}\n", claim.uuid()));
     }
     Ok(ExitCode::SUCCESS)

@@ -144,7 +144,11 @@ pub(crate) enum PodFilter {
     Label(LabelFilter),
 }
 
-fn pod_filter(text: &str) -> Result<PodFilter, String> {
+/// Reads one.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn pod_filter(text: &str) -> Result<PodFilter, String> {
     const STATES: [&str; 7] = [
         "preparing",
         "prepared",
@@ -170,7 +174,7 @@ fn pod_filter(text: &str) -> Result<PodFilter, String> {
 }
 
 /// Whether a pod passes one filter of each key that is among them.
-fn passes(pod: &PodEntry, filters: &[PodFilter]) -> bool {
+pub(crate) fn passes(pod: &PodEntry, filters: &[PodFilter]) -> bool {
     let of_key = |filter: &PodFilter| {
         filters
             .iter()

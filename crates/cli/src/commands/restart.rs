@@ -3,23 +3,28 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Arg;
 use isopod_runtime::Settings;
+use isopod_runtime::pods::PodEntry;
 
 use crate::args::seconds;
 use crate::background;
 use crate::ending::stop;
 use crate::failure::Failure;
-use crate::pods::each;
+use crate::selection::{Missing, Selection};
 
 /// Stop pods and start them again
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("all", |arg: Arg| arg.short('a')), mut_arg("filters", |arg: Arg| arg.short('f')))]
 pub(crate) struct Restart {
-    /// The pods
-    #[arg(required = true, value_name = "POD")]
-    pods: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// How long the apps have to stop [default: what the pod was started with]
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
     time: Option<Duration>,
+    /// With `--all` and `--filter`, of those that run
+    #[arg(long)]
+    running: bool,
 }
 
 impl Restart {
@@ -28,7 +33,8 @@ impl Restart {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        each(&self.pods, settings, |pods, pod| {
+        let meant = |pod: &PodEntry| !self.running || pod.state.is_live();
+        self.selection.each(settings, Missing::Fails, meant, |pods, pod| {
             if pod.state.is_live() {
                 stop(pods, pod.clone(), self.time)?;
             }

@@ -1,24 +1,32 @@
 //! `isopod rm`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use clap::Arg;
 use isopod_runtime::Settings;
-use isopod_runtime::pods::FindError;
+use isopod_runtime::pods::PodEntry;
 
-use crate::ending::remove;
+use crate::args::seconds;
+use crate::ending::{remove, stop_and_remove};
 use crate::failure::Failure;
-use crate::output;
-use crate::pods::{each, pods};
+use crate::selection::{Missing, Selection};
 
 /// Remove pods with their logs and volumes on disk
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("all", |arg: Arg| arg.short('a')))]
 pub(crate) struct Rm {
-    /// The pods
-    #[arg(required = true, value_name = "POD")]
-    pods: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Also remove pods that run: they are killed; pods that are not there are no error
     #[arg(short, long)]
     force: bool,
+    /// Stop pods that run, with so long for their apps, instead of killing them
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, requires = "force")]
+    time: Option<Duration>,
+    /// A pod that is not there is no error
+    #[arg(short, long)]
+    ignore: bool,
     /// No effect: a pod's own volumes are always removed with it; named ones are kept
     #[arg(short, long)]
     volumes: bool,
@@ -30,14 +38,15 @@ impl Rm {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let pods = pods(settings)?;
-        let (gone, there): (Vec<_>, Vec<_>) = self.pods.iter().cloned().partition(|query| {
-            let found = pods.find(query);
-            self.force && matches!(found, Err(FindError::None(_)))
-        });
-        for query in gone {
-            output::note(&FindError::None(query).to_string());
-        }
-        each(&there, settings, |all, pod| remove(all, pod, self.force))
+        let missing = match self.force || self.ignore {
+            true => Missing::IsNoted,
+            false => Missing::Fails,
+        };
+        let can = |pod: &PodEntry| self.force || !pod.state.is_live();
+        self.selection
+            .each(settings, missing, can, |all, pod| match self.time {
+                Some(_) => stop_and_remove(all, pod, self.time),
+                None => remove(all, pod, self.force),
+            })
     }
 }

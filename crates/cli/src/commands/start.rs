@@ -3,26 +3,39 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::Arg;
 use isopod_runtime::Settings;
+use isopod_runtime::pods::PodEntry;
+use isopod_runtime::pods::files::Stdin;
 use isopod_runtime::pods::state::Verb;
 
-use crate::args::Outputs;
+use crate::args::{Outputs, switch};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
-use crate::output::Report;
-use crate::pods::{each, find, pods};
+use crate::output;
+use crate::pods::{find, pods};
 use crate::relay::Connection;
+use crate::selection::{Missing, Selection};
 use crate::{background, foreground};
 
-/// Start a pod that was prepared, or that has exited
+/// Start pods that were prepared, or that have exited
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(mut_arg("filters", |arg: Arg| arg.short('f')), mut_arg("sig_proxy", switch::on))]
 pub(crate) struct Start {
-    /// The pods: names, UUIDs or their beginnings
-    #[arg(required = true, value_name = "POD")]
-    pods: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Wait for the pod and show what its apps write
     #[arg(short, long)]
     attach: bool,
+    /// As `--attach`, with this command's input for the app, which the pod was made with (`-i`)
+    #[arg(short, long)]
+    interactive: bool,
+    /// End this command alone by these keys, where the app has a terminal
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
+    detach_keys: DetachKeys,
+    /// Let what ends this command end the pod
+    #[arg(long)]
+    sig_proxy: bool,
 }
 
 impl Start {
@@ -31,21 +44,37 @@ impl Start {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        if !self.attach {
-            return each(&self.pods, settings, |pods, pod| {
+        if !self.attach && !self.interactive {
+            let can = |pod: &PodEntry| !pod.state.is_live();
+            return self.selection.each(settings, Missing::Fails, can, |pods, pod| {
                 background::restart(pods, &pod, settings)
             });
         }
-        let [query] = &self.pods[..] else {
-            return Err(Report::text("`--attach` is for one pod").into());
-        };
         let begun = Instant::now();
         let pods = pods(settings)?;
-        let claim = pods.claim(&find(&pods, query)?.uuid, Verb::Start)?;
+        let flag = if self.attach {
+            "`--attach`"
+        } else {
+            "`--interactive`"
+        };
+        let query = self.selection.only(&pods, flag, settings)?;
+        let pod = find(&pods, &query)?;
+        let reads = |pod: &PodEntry| {
+            let record = pod.record.as_ref();
+            record.is_some_and(|record| record.stdin == Stdin::Attached)
+        };
+        if self.interactive && !reads(&pod) {
+            let text = format!(
+                "pod `{}` was made without `--interactive`: its apps read nothing",
+                pod.label()
+            );
+            output::note(&text);
+        }
+        let claim = pods.claim(&pod.uuid, Verb::Start)?;
         let connection = Connection {
             outputs: Outputs::default(),
-            keys: &DetachKeys::default(),
-            sig_proxy: true,
+            keys: &self.detach_keys,
+            sig_proxy: self.sig_proxy,
         };
         foreground::run(vec![claim], &connection, begun.elapsed(), settings)
     }

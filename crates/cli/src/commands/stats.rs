@@ -13,7 +13,7 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::state::PodState;
 use serde_json::{Value, json};
 
-use crate::args::Format;
+use crate::as_docker::{self, Layout, layout};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::pods::{check_live, find, pods};
@@ -38,9 +38,9 @@ pub(crate) struct Stats {
     /// No effect: they are always shown once
     #[arg(long)]
     no_stream: bool,
-    /// How to print it
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print it: text, json, or a Go template over docker's fields, with `table` before it under their names
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = layout)]
+    format: Layout,
 }
 
 impl Stats {
@@ -70,7 +70,8 @@ impl Stats {
             .build()?;
         // Each by itself: one whose guest is silent holds up no other.
         let looks = runtime.block_on(join_all(found.iter().map(look)));
-        let (one, mut reports, mut documents) = (found.len() == 1, Vec::new(), Vec::new());
+        let (one, mut reports, mut documents, mut rows) =
+            (found.len() == 1, Vec::new(), Vec::new(), Vec::new());
         for (pod, look) in found.iter().zip(looks) {
             let (before, now) = match look {
                 Ok(looks) => looks,
@@ -79,18 +80,19 @@ impl Stats {
                     continue;
                 }
             };
-            match self.format {
-                Format::Text if one => output::data(&text(pod, &before, &now)),
-                Format::Text => {
+            match &self.format {
+                Layout::Text if one => output::data(&text(pod, &before, &now)),
+                Layout::Text => {
                     output::data(&format!("pod: {}\n{}\n", pod.label(), text(pod, &before, &now)))
                 }
-                Format::Json => documents.push(json(pod, &before, &now)),
+                Layout::Json => documents.push(json(pod, &before, &now)),
+                Layout::Template(_) | Layout::Table(_) => rows.push(row(pod, &before, &now)),
             }
         }
         match (&self.format, &documents[..]) {
-            (Format::Json, [document]) if one => output::data(&pretty(document)),
-            (Format::Json, _) if !one => output::data(&pretty(&documents.into())),
-            _ => {}
+            (Layout::Json, [document]) if one => output::data(&pretty(document)),
+            (Layout::Json, _) if !one => output::data(&pretty(&documents.into())),
+            (layout, _) => output::data(&as_docker::rows(layout, &rows)?),
         }
         Failure::unless_empty(reports)?;
         Ok(ExitCode::SUCCESS)
@@ -165,6 +167,32 @@ fn text(pod: &PodEntry, before: &Used, now: &Used) -> String {
         guest.load_hundredths[0] % 100,
         host.unwrap_or_default(),
     )
+}
+
+/// A pod with docker's fields: what its apps use together, the page cache left out that goes first.
+fn row(pod: &PodEntry, before: &Used, now: &Used) -> Value {
+    let sum = |of: fn(&AppStats) -> Option<u64>| now.apps.iter().filter_map(of).sum::<u64>();
+    let memory = sum(|app| {
+        let inactive = app.memory_inactive_file_bytes.unwrap_or(0);
+        app.memory_bytes.map(|bytes| bytes.saturating_sub(inactive))
+    });
+    let total = now.guest.memory_total_bytes;
+    let percent: f64 = (0..now.apps.len())
+        .filter_map(|app| cpu_percent(before, now, app))
+        .sum();
+    let size = as_docker::size;
+    json!({
+        "Container": pod.uuid,
+        "ID": pod.uuid,
+        "Name": pod.label(),
+        "CPUPerc": format!("{percent:.2}%"),
+        "MemUsage": format!("{} / {}", mebibytes(memory).replace(" ", ""), mebibytes(total).replace(" ", "")),
+        "MemPerc": format!("{:.2}%", 100.0 * memory as f64 / (total.max(1)) as f64),
+        // The VM's interfaces are not counted.
+        "NetIO": "-- / --",
+        "BlockIO": format!("{} / {}", size(sum(|app| app.io_read_bytes)), size(sum(|app| app.io_write_bytes))),
+        "PIDs": now.apps.iter().map(|app| app.processes).sum::<u32>().to_string(),
+    })
 }
 
 /// The memory of the host that the pod's processes have, in bytes.

@@ -3,18 +3,22 @@
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
+use isopod_runtime::pods::PodEntry;
 
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::{Until, check_started, find, pods, wait};
+use crate::selection::{Missing, Selection};
 use crate::show::exit_status;
 
 /// Wait until pods have exited, and print their exit statuses
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Wait {
-    /// The pods
-    #[arg(required = true, value_name = "POD")]
-    pods: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// What is waited for; there are only exited and stopped, which are one
+    #[arg(long, value_name = "CONDITION", value_parser = ["exited", "stopped"])]
+    condition: Option<String>,
 }
 
 impl Wait {
@@ -24,7 +28,9 @@ impl Wait {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
-        for query in &self.pods {
+        let live = |pod: &PodEntry| pod.state.is_live();
+        let meant = self.selection.queries(&pods, Missing::Fails, live, settings)?;
+        for query in &meant {
             let pod = find(&pods, query)?;
             check_started(&pod)?;
             let pod = wait(&pods, pod, Until::Exited)?;

@@ -186,6 +186,8 @@ pub enum Keep {
     UntilRemoved,
     /// It is removed (`--rm`, and every pod that ran in the foreground).
     UntilEnded,
+    /// It is removed, and stays as long as it was not started (`create --rm`).
+    UntilRun,
 }
 
 /// What the app of a pod in the background reads as its standard input. In the foreground it is the caller's.
@@ -290,7 +292,7 @@ pub struct AppRecord {
 impl From<Keep> for Durability {
     fn from(keep: Keep) -> Self {
         match keep {
-            Keep::UntilRemoved => Durability::Durable,
+            Keep::UntilRemoved | Keep::UntilRun => Durability::Durable,
             Keep::UntilEnded => Durability::Fleeting,
         }
     }

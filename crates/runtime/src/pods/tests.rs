@@ -126,16 +126,20 @@ fn leftovers_are_swept_and_nothing_else() {
     let kept = prepared(&pods, None, Keep::UntilRemoved);
     let exited = prepared(&pods, None, Keep::UntilRemoved);
     pods.claim(&exited, Verb::Start).unwrap().begin().unwrap();
+    let to_run = prepared(&pods, None, Keep::UntilRun);
+    let has_run = prepared(&pods, None, Keep::UntilRun);
     let foreground = prepared(&pods, Some("fg"), Keep::UntilEnded);
+    let mut ran = pods.claim(&has_run, Verb::Start).unwrap();
+    ran.begin().unwrap();
     let mut running = pods.claim(&foreground, Verb::Start).unwrap();
     running.begin().unwrap();
     let half = pods.create().unwrap();
     assert!(pods.sweep().is_empty());
-    drop((running, half));
-    assert_eq!(pods.sweep().len(), 2);
+    drop((running, half, ran));
+    assert_eq!(pods.sweep().len(), 3);
     let left: Vec<String> = pods.list().unwrap().into_iter().map(|pod| pod.uuid).collect();
-    assert_eq!(left.len(), 2);
-    assert!(left.contains(&kept) && left.contains(&exited));
+    assert_eq!(left.len(), 3);
+    assert!([&kept, &exited, &to_run].iter().all(|uuid| left.contains(uuid)));
     assert!(matches!(pods.find("fg"), Err(FindError::None(_))));
 }
 

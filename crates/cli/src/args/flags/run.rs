@@ -13,11 +13,6 @@ pub(super) const FLAGS: &[Flag] = &[
         |pod, on| pod.detach = on,
     )
     .short('d'),
-    Flag::pod_switch(
-        "rm",
-        "Remove the pod when it has exited, as every pod in the foreground is",
-        |pod, on| pod.remove = on,
-    ),
     Flag::pod(
         "attach",
         "STREAM",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Flag, For, Read, Value, rows};
-use crate::args::{ArgFault, ArgsError};
+use crate::args::{ArgFault, ArgsError, their_flags};
 use crate::command_line::parse;
 
 /// A program whose flags are known here.
@@ -108,6 +108,19 @@ fn each_flag_of_docker_has_its_verdict() {
             (Read::Refused(_), other) => panic!("--{}: {other:?}", theirs.long),
             (_, result) => assert!(result.is_ok(), "--{}: {result:?}", theirs.long),
         }
+    }
+}
+
+/// Their `create` has those of `run` but for those of a command that waits.
+#[test]
+fn create_has_the_flags_of_run() {
+    let of_run_alone = ["detach", "detach-keys", "sig-proxy"];
+    for theirs in theirs().iter().filter(|flag| !of_run_alone.contains(&flag.long)) {
+        let mut rows = rows(For::Prepare).map(|(_, flag)| flag);
+        let found = rows.find(|flag| flag.long == theirs.long || flag.alias == Some(theirs.long));
+        let flag = format!("--{}", theirs.long);
+        let hint = their_flags::hint("prepare", &flag);
+        assert!(found.is_some() != hint.is_some(), "{flag}");
     }
 }
 

@@ -105,7 +105,7 @@ impl GenerateSystemd {
 /// A pod that is removed when it ends can be started by no unit.
 fn check_kept(pod: &PodEntry) -> Result<(), Report> {
     match pod.record.as_ref().map(|record| record.keep) {
-        Some(Keep::UntilEnded) => Err(Report::text(format!(
+        Some(Keep::UntilEnded | Keep::UntilRun) => Err(Report::text(format!(
             "pod `{}` is removed when it ends, and a unit starts it again and again",
             pod.label()
         ))

@@ -31,9 +31,22 @@ pub(crate) struct ImageFetch {
     /// The platform of the images, linux/amd64 or linux/arm64 [default: the host's]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Architecture>,
+    /// The same by the processor alone, amd64 or arm64
+    #[arg(long, value_name = "ARCH", value_parser = arch, conflicts_with = "platform")]
+    arch: Option<Architecture>,
+    /// linux alone
+    #[arg(long, value_name = "OS", value_parser = ["linux"])]
+    os: Option<String>,
+    /// Print the IDs alone, without the progress of downloads
+    #[arg(short, long)]
+    quiet: bool,
 }
 
-fn platform(text: &str) -> Result<Architecture, String> {
+fn arch(text: &str) -> Result<Architecture, String> {
+    platform(&format!("linux/{text}"))
+}
+
+pub(super) fn platform(text: &str) -> Result<Architecture, String> {
     Architecture::of_platform(text).ok_or_else(|| "a VM runs images of linux/amd64 or linux/arm64".to_owned())
 }
 
@@ -43,8 +56,12 @@ impl ImageFetch {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let platform = self.platform.unwrap_or(Architecture::HOST);
-        fetch(&self.references, self.pull.into(), platform, settings)
+        let platform = self.platform.or(self.arch).unwrap_or(Architecture::HOST);
+        let mut settings = settings.clone();
+        if self.quiet {
+            settings.registries = settings.registries.without_progress();
+        }
+        fetch(&self.references, self.pull.into(), platform, &settings)
     }
 }
 

@@ -101,7 +101,7 @@ impl Images<'_> {
     }
 
     /// The labels of its config.
-    fn labels(&self, image: &Image) -> Result<BTreeMap<String, String>, Report> {
+    pub(super) fn labels(&self, image: &Image) -> Result<BTreeMap<String, String>, Report> {
         let config: Value = serde_json::from_slice(&self.store.config(image)?)?;
         let labels = config["config"]["Labels"].as_object();
         let labels = labels.into_iter().flatten();
@@ -112,7 +112,7 @@ impl Images<'_> {
 }
 
 /// When it was built; what does not say comes first.
-fn built(image: &Image) -> Option<std::time::SystemTime> {
+pub(super) fn built(image: &Image) -> Option<std::time::SystemTime> {
     time("created", image.created.as_deref()?).ok()
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct ImageImport {
     /// What an image of files runs on, linux/amd64 or linux/arm64 [default: the host's own]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Architecture>,
+    /// Print the ID alone, without the progress of downloads
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Where an image, or its files, come from.
@@ -62,6 +65,11 @@ impl ImageImport {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
+        let mut own = settings.clone();
+        if self.quiet {
+            own.registries = own.registries.without_progress();
+        }
+        let settings = &own;
         let images = Images::open(settings)?;
         let image = match &self.source {
             ImportSource::Image(reference) => {

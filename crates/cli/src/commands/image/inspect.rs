@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use isopod_image::Digest;
 use isopod_runtime::Settings;
+use isopod_spec::Architecture;
 use serde_json::{Value, json};
 
+use super::fetch::platform;
 use super::{Images, document as summary, users};
 use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
@@ -21,6 +23,9 @@ pub(crate) struct ImageInspect {
     /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
+    /// Only where it is of this platform, linux/amd64 or linux/arm64
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Architecture>,
 }
 
 impl ImageInspect {
@@ -30,7 +35,10 @@ impl ImageInspect {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let images = Images::open(settings)?;
-        let documents = self.images.iter().map(|word| images.document(word));
+        let documents = self.images.iter().map(|word| {
+            images.find_of(word, self.platform)?;
+            images.document(word)
+        });
         let documents: Vec<Value> = documents.collect::<Result<_, Report>>()?;
         output::data(&as_docker::inspection(&documents, self.format.as_ref())?);
         Ok(ExitCode::SUCCESS)

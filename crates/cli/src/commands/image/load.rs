@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use isopod_image::source::SourceError;
 use isopod_image::{Image, ImportError};
 use isopod_runtime::Settings;
-use isopod_spec::{ImageReference, LocalReference, PullPolicy, Transport};
+use isopod_spec::{Architecture, ImageReference, LocalReference, PullPolicy, Transport};
 
 use super::Images;
+use super::fetch::platform;
 use crate::failure::Failure;
 use crate::output::{self, Report};
 
@@ -23,6 +24,9 @@ pub(crate) struct ImageLoad {
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
+    /// The platform of the images, linux/amd64 or linux/arm64 [default: the host's]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Architecture>,
 }
 
 impl ImageLoad {
@@ -31,7 +35,10 @@ impl ImageLoad {
     /// # Errors
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
-        let images = Images::open(settings)?;
+        let mut images = Images::open(settings)?;
+        if let Some(platform) = self.platform {
+            images.store = images.store.for_architecture(platform);
+        }
         let spooled;
         let file = match &self.input {
             Some(file) if file != Path::new("-") => settings.working_dir.join(file),

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use isopod_image::Image;
+use isopod_image::{FindError, Image};
 use isopod_runtime::Settings;
+use isopod_spec::Architecture;
 
+use super::fetch::platform;
 use super::{Images, users};
 use crate::failure::Failure;
 use crate::output::{self, Report};
@@ -17,9 +19,19 @@ pub(crate) struct ImageRm {
     /// The images: names, IDs or their beginnings
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    /// Remove an image that a pod uses, or that has several names; the pod keeps its own link to it
+    /// Remove an image that a pod uses, or that has several names; the pod keeps its own link to it. An image that is not there is no
+    /// error
     #[arg(short, long)]
     force: bool,
+    /// An image that is not there is no error
+    #[arg(short, long)]
+    ignore: bool,
+    /// No effect: an image has no parents that could go with it
+    #[arg(long)]
+    no_prune: bool,
+    /// Only where it is of this platform, linux/amd64 or linux/arm64
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Architecture>,
 }
 
 impl ImageRm {
@@ -32,15 +44,18 @@ impl ImageRm {
         let mut reports = Vec::new();
         let mut meant: Vec<Meant> = Vec::new();
         for word in &self.images {
-            let found = images.find(word);
+            let found = images.find_of(word, self.platform);
             let found = found.and_then(|image| Ok((images.name_of(&image, word)?, image)));
             match found {
                 Err(report) if self.force => match remove_unreadable(&images, word) {
                     Some(removed) => {
                         removed.map_or_else(|report| reports.push(report), |done| output::data(&done))
                     }
+                    // docker's rule, and podman's.
+                    None if is_absent(&images, word) => output::note(&report.line()),
                     None => reports.push(report),
                 },
+                Err(report) if self.ignore && is_absent(&images, word) => output::note(&report.line()),
                 Err(report) => reports.push(report),
                 Ok((name, image)) => Meant::add(&mut meant, word, name, image),
             }
@@ -62,6 +77,12 @@ fn remove_unreadable(images: &Images<'_>, word: &str) -> Option<Result<String, R
     let removed = images.store.remove(id);
     let removed = removed.map_err(Report::from);
     Some(removed.map(|()| format!("removed {id}\n")))
+}
+
+fn is_absent(images: &Images<'_>, word: &str) -> bool {
+    use FindError as E;
+    let found = images.store.identify(word);
+    matches!(found, Err(E::NoId(_) | E::NoName(_) | E::InvalidId(_)))
 }
 
 fn remove(images: &Images<'_>, meant: &Meant, force: bool) -> Result<String, Report> {
@@ -159,14 +180,14 @@ impl Meant {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
 
     use isopod_image::Digest;
 
     use super::*;
 
-    fn image(names: &[&str]) -> Image {
+    pub(crate) fn image(names: &[&str]) -> Image {
         let id = Digest::of(b"");
         Image {
             id,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
+use isopod_spec::Architecture;
 
+use super::fetch::platform;
 use super::{Images, export};
 use crate::failure::Failure;
 
@@ -29,6 +31,15 @@ pub(crate) struct ImageSave {
     /// No effect: an archive may always have several images
     #[arg(short, long)]
     multi_image_archive: bool,
+    /// The archive's form; there is only oci-archive
+    #[arg(long, value_name = "FORMAT", value_parser = ["oci-archive"])]
+    format: Option<String>,
+    /// No effect: nothing is printed
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only where it is of this platform, linux/amd64 or linux/arm64
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Architecture>,
 }
 
 impl ImageSave {
@@ -40,7 +51,7 @@ impl ImageSave {
         let images = Images::open(settings)?;
         let mut found = Vec::new();
         for word in &self.images {
-            found.push((word.as_str(), images.find(word)?));
+            found.push((word.as_str(), images.find_of(word, self.platform)?));
         }
         export::write(&found, self.output.as_deref(), settings)
     }

@@ -47,6 +47,18 @@ pub(crate) struct NetworkCreate {
     /// Give it a label
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Vec<String>,
+    /// No effect: every pod of the host may join it
+    #[arg(long)]
+    attachable: bool,
+    /// No effect: every network has IPv4
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = ["true"])]
+    ipv4: Option<String>,
+    /// Where it is; there is only local
+    #[arg(long, value_name = "SCOPE", value_parser = ["local"])]
+    scope: Option<String>,
+    /// Who chooses addresses; there is only default
+    #[arg(long, value_name = "DRIVER", value_parser = ["default", "host-local"])]
+    ipam_driver: Option<String>,
 }
 
 /// An option of podman's networks, by docker's name too.

@@ -20,6 +20,9 @@ pub(crate) struct NetworkDisconnect {
     /// The pod
     #[arg(value_name = "POD")]
     pod: String,
+    /// No effect: a pod that does not run is disconnected as one that does
+    #[arg(short, long)]
+    force: bool,
 }
 
 impl NetworkDisconnect {

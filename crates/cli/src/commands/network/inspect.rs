@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{name, shown};
 use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Report};
 
 /// Show networks and the pods that are in them, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -20,6 +20,20 @@ pub(crate) struct NetworkInspect {
     /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
+    /// No effect: all is printed
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// All that is known of one, with docker's fields.
+///
+/// # Errors
+/// A [`Report`] where there is none.
+pub(crate) fn document_of(text: &str, settings: &Settings) -> Result<Value, Report> {
+    let name = name(text).map_err(Report::text)?;
+    let shown = shown(&[name], settings)?.pop();
+    let shown = shown.ok_or_else(|| Report::text(format!("there is no network `{text}`")))?;
+    Ok(shown.document())
 }
 
 impl NetworkInspect {

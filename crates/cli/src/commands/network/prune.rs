@@ -8,22 +8,40 @@ use isopod_runtime::networks::{NetworkError, Networks};
 use crate::failure::Failure;
 use crate::output;
 use crate::pods::pods;
+use crate::prune_filter::{PruneFilter, goes, prune_filter};
 
 /// Remove the networks that no pod is in, whether it runs or not
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub(crate) struct NetworkPrune {}
+pub(crate) struct NetworkPrune {
+    /// Only these: label=NAME[=VALUE] or label!=NAME[=VALUE]; all must match. A network does not tell when it was made
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = by_label)]
+    filters: Vec<PruneFilter>,
+    /// No effect: isopod never asks
+    #[arg(short, long)]
+    force: bool,
+}
+
+fn by_label(text: &str) -> Result<PruneFilter, String> {
+    match prune_filter(text)? {
+        PruneFilter::Until(_) => Err("a network does not tell when it was made".to_owned()),
+        filter => Ok(filter),
+    }
+}
 
 impl NetworkPrune {
     /// Removes each, and prints its name.
     ///
     /// # Errors
     /// A [`Failure`] with the reason.
-    #[expect(clippy::unused_self, reason = "as the other commands")]
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
         let networks = Networks::of(&settings.state_dir);
         let mut reports = Vec::new();
         for name in networks.names()? {
+            let labels = networks.read(&name).map(|network| network.labels);
+            if !goes(&self.filters, None, &labels.unwrap_or_default())? {
+                continue;
+            }
             match networks.remove(&name, &pods) {
                 Ok(()) => output::data(&format!("{name}\n")),
                 Err(NetworkError::Used { .. } | NetworkError::None(_)) => {}

@@ -8,6 +8,7 @@ use isopod_runtime::Settings;
 use crate::commands::gc::Gc;
 use crate::commands::image::gc::ImageGc;
 use crate::failure::Failure;
+use crate::prune_filter::{PruneFilter, prune_filter};
 
 /// Remove exited pods, images that have no name and no pod, and guest images that no pod uses; named volumes are kept
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -18,6 +19,10 @@ pub(crate) struct SystemPrune {
     /// No effect: volumes without a name are always removed with their pods
     #[arg(long)]
     volumes: bool,
+    /// Of pods and images only these: until=TIME (made before), label=NAME[=VALUE] or label!=NAME[=VALUE]; all must
+    /// match
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = prune_filter)]
+    filters: Vec<PruneFilter>,
     /// No effect: isopod never asks
     #[arg(short, long)]
     force: bool,
@@ -31,11 +36,13 @@ impl SystemPrune {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let _ = Gc {
             grace: Duration::ZERO,
+            filters: self.filters.clone(),
             force: true,
         }
         .execute(settings)?;
         let images = ImageGc {
             all: self.all,
+            filters: self.filters.clone(),
             force: true,
         };
         images.execute(settings)

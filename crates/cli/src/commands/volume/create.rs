@@ -22,11 +22,8 @@ pub(crate) struct VolumeCreate {
     #[arg(short, long, value_name = "DRIVER", value_parser = driver)]
     driver: Option<String>,
     /// Give it a label; may be repeated
-    #[arg(long = "label", value_name = "NAME[=VALUE]", value_parser = label)]
+    #[arg(short, long = "label", value_name = "NAME[=VALUE]", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// None: what docker's driver `local` mounts by its options is mounted on the host, and shared
-    #[arg(short, long = "opt", value_name = "NAME=VALUE", value_parser = option, hide = true)]
-    options: Vec<String>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -35,10 +32,6 @@ fn label(text: &str) -> Result<(String, String), String> {
         true => Err("it has no name".to_owned()),
         false => Ok((name.to_owned(), value.to_owned())),
     }
-}
-
-fn option(_: &str) -> Result<String, String> {
-    Err("a named volume is a directory of the host: mount what it is to be there, and share it, `-v SOURCE:TARGET`".to_owned())
 }
 
 fn driver(text: &str) -> Result<String, String> {

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use isopod_runtime::Settings;
+use serde_json::Value;
 
 use super::named::{documents, names, no_such_volume};
 use crate::as_docker::{self, Layout, document};
 use crate::failure::Failure;
-use crate::output::{self};
+use crate::output::{self, Report};
 
 /// Show named volumes and the pods that use them, as JSON
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -18,6 +19,18 @@ pub(crate) struct VolumeInspect {
     /// Print each by a Go template; `json` is the default
     #[arg(short, long, value_name = "FORMAT", value_parser = document)]
     format: Option<Layout>,
+}
+
+/// All that is known of one, with docker's fields.
+///
+/// # Errors
+/// A [`Report`] where there is none.
+pub(crate) fn document_of(name: &str, settings: &Settings) -> Result<Value, Report> {
+    if !names(settings)?.iter().any(|known| known == name) {
+        return Err(no_such_volume(name));
+    }
+    let document = documents(&[name.to_owned()], settings)?.pop();
+    document.ok_or_else(|| no_such_volume(name))
 }
 
 impl VolumeInspect {

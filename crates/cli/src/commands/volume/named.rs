@@ -76,6 +76,8 @@ pub(crate) enum VolumeFilter {
     /// Those whose names have this text in them.
     Name(String),
     Label(LabelFilter),
+    /// Those without this label.
+    NoLabel(LabelFilter),
     /// Those that no pod has, or that one has.
     Dangling(bool),
     /// Those of this driver: all are `local`.
@@ -87,6 +89,9 @@ pub(crate) enum VolumeFilter {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn volume_filter(text: &str) -> Result<VolumeFilter, String> {
+    if let Some(label) = text.strip_prefix("label!=") {
+        return Ok(VolumeFilter::NoLabel(LabelFilter::read(label)));
+    }
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
@@ -127,6 +132,7 @@ pub(crate) fn filtered(
                     like.any(|other| matches!(other, VolumeFilter::Name(text) if name.contains(text)))
                 }
                 VolumeFilter::Label(label) => label.passes(&labels(name, settings)?),
+                VolumeFilter::NoLabel(label) => !label.passes(&labels(name, settings)?),
                 VolumeFilter::Dangling(_) => filters.contains(&VolumeFilter::Dangling(!used.contains(name))),
                 VolumeFilter::Driver(_) => {
                     like.any(|other| matches!(other, VolumeFilter::Driver(driver) if driver == "local"))

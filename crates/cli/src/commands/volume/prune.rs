@@ -16,7 +16,7 @@ pub(crate) struct VolumePrune {
     /// All of them: anonymous volumes, which docker removes without this flag, are removed with their pods
     #[arg(short, long, required = true)]
     all: bool,
-    /// Only these: label=NAME[=VALUE], or name=TEXT
+    /// Only these: label=NAME[=VALUE], label!=NAME[=VALUE] or name=TEXT
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = volume_filter)]
     filters: Vec<VolumeFilter>,
     /// No effect: isopod never asks
