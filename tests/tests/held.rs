@@ -172,7 +172,7 @@ fn a_running_pod_is_held_looked_at_and_kept() {
             .isopod_command(["inspect", "-f", template, "held"])
             .expect(0);
         assert_eq!(inspected.text(), "67108864 always\n");
-        let _ = isopod(&bench, "kill held b").expect(0);
+        let _ = isopod(&bench, "kill held --app b").expect(0);
         eventually("it is restarted", || {
             let status = isopod(&bench, "status --format json held").expect(0);
             let status: Value = serde_json::from_str(status.text()).unwrap();

@@ -96,7 +96,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
                 "error: no such pod: `nobody`\nhint: `isopod list`",
             ),
             (
-                "kill web nobody",
+                "kill web --app nobody",
                 "error: pod `web` has no app `nobody`\nhint: its apps are `a`, `b`",
             ),
         ] {
