@@ -12,7 +12,8 @@ pub struct Distribution {
     pub id: String,
     /// `PRETTY_NAME`, for people.
     pub name: String,
-    /// The number that `VERSION_ID` begins with; testing branches and rolling distributions have none.
+    /// The number that `VERSION_ID` begins with; of what is made of Debian or Ubuntu that of the Debian or Ubuntu which it is made of.
+    /// Testing branches, rolling distributions and what does not say have none.
     pub version: Option<u32>,
 }
 
@@ -72,16 +73,23 @@ impl Distribution {
             line.unwrap_or_default().trim().trim_matches(['"', '\''])
         };
         let ids = std::iter::once(field("ID")).chain(field("ID_LIKE").split_whitespace());
-        let digits = |text: &str| {
-            text.split(|c: char| !c.is_ascii_digit())
-                .next()
-                .map(str::to_owned)
+        let family = ids.filter_map(family).next().unwrap_or_default();
+        let number = || {
+            let digits = field("VERSION_ID").split(|c: char| !c.is_ascii_digit()).next();
+            digits.and_then(|digits| digits.parse().ok())
+        };
+        let names = ["UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME"];
+        let version = match (family, field("ID")) {
+            // They count as what they are made of.
+            (Family::Debian, "debian" | "raspbian") | (Family::Ubuntu, "ubuntu") => number(),
+            (Family::Debian | Family::Ubuntu, _) => names.iter().find_map(|name| release(field(name))),
+            _ => number(),
         };
         Self {
-            family: ids.filter_map(family).next().unwrap_or_default(),
+            family,
             id: field("ID").to_owned(),
             name: field("PRETTY_NAME").to_owned(),
-            version: digits(field("VERSION_ID")).and_then(|number| number.parse().ok()),
+            version,
         }
     }
 
@@ -177,6 +185,17 @@ fn family(id: &str) -> Option<Family> {
     })
 }
 
+/// The number of a release of Debian or Ubuntu in which virtiofsd comes with QEMU, by its name; later ones need no number.
+fn release(name: &str) -> Option<u32> {
+    Some(match name {
+        "bullseye" => 11,
+        "bookworm" => 12,
+        "focal" => 20,
+        "jammy" => 22,
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +203,7 @@ mod tests {
     /// os-release files as the distributions have them, what they are, and how QEMU and virtiofsd are installed there.
     #[test]
     fn each_distribution_has_its_own_hints() {
-        let cases: [(&str, Family, Option<u32>, &str, &str); 11] = [
+        let cases: [(&str, Family, Option<u32>, &str, &str); 13] = [
             (
                 "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n",
                 Family::Debian,
@@ -207,10 +226,25 @@ mod tests {
                 "install it: `sudo apt install qemu-system-x86`",
                 "install it: `sudo apt install virtiofsd`",
             ),
+            // What is made of them counts otherwise: Mint 22 is of Ubuntu 24.04, Mint 21 of 22.04, LMDE 6 of Debian 12.
             (
-                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n",
+                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\nVERSION_CODENAME=wilma\nUBUNTU_CODENAME=noble\n",
+                Family::Ubuntu,
+                None,
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install virtiofsd`",
+            ),
+            (
+                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"21\"\nUBUNTU_CODENAME=jammy\n",
                 Family::Ubuntu,
                 Some(22),
+                "install it: `sudo apt install qemu-system-x86`",
+                "install it: `sudo apt install qemu-system-common`",
+            ),
+            (
+                "ID=linuxmint\nID_LIKE=debian\nVERSION_ID=\"6\"\nVERSION_CODENAME=faye\nDEBIAN_CODENAME=bookworm\n",
+                Family::Debian,
+                Some(12),
                 "install it: `sudo apt install qemu-system-x86`",
                 "install it: `sudo apt install qemu-system-common`",
             ),

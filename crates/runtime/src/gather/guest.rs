@@ -118,6 +118,12 @@ pub(crate) fn image(
                  DIR`"
                     .into(),
             ),
+            // Alpine has none; nor has Void.
+            BuildError::ProgramMissing { .. } if distribution.family == Family::Other => Some(
+                "a guest is made of systemd: install it, or, where this distribution has none, name a directory with one that has: \
+                 `--guest-root DIR`"
+                    .into(),
+            ),
             BuildError::ProgramMissing { .. } => Some(distribution.install(Need::Systemd)),
             other => other.hint(),
         },
