@@ -357,27 +357,28 @@ impl<'a> Vm<'a> {
     }
 
     pub(super) async fn kill(mut self) {
-        // QEMU first: the others' end would only make it complain.
-        let virtiofsd = self
-            .virtiofsd
-            .iter_mut()
-            .map(|(child, _)| (child, layout::VIRTIOFSD_LOCK));
-        let router = self
-            .router
-            .iter_mut()
-            .map(|router| (&mut router.passt, layout::PASST_LOCK));
-        let others = virtiofsd.chain(router);
-        for (child, lock) in std::iter::once((&mut self.qemu, layout::QEMU_LOCK)).chain(others) {
+        let dir = self.dir;
+        let end = async |child: Option<&mut Child>, lock: &str| {
+            let Some(child) = child else { return };
             if let Err(error) = launch::end(child).await {
                 tracing::debug!("cannot kill a process of the VM: {error}");
             }
             // Where a launcher was killed its program ends right after it.
-            let lock = self.dir.join(lock);
+            let lock = dir.join(lock);
             let gone = tokio::task::spawn_blocking(move || launch::await_end(&lock));
             if let Ok(Err(error)) = gone.await {
                 tracing::debug!("cannot wait for a process of the VM: {error}");
             }
-        }
+        };
+        let virtiofsd = self.virtiofsd.as_mut().map(|(child, _)| child);
+        let passt = self.router.as_mut().map(|router| &mut router.passt);
+        // Side by side, since each takes its time to go; QEMU first, which the others' end would only make complain.
+        tokio::join!(
+            biased;
+            end(Some(&mut self.qemu), layout::QEMU_LOCK),
+            end(virtiofsd, layout::VIRTIOFSD_LOCK),
+            end(passt, layout::PASST_LOCK),
+        );
         if let Some(netns) = self.netns {
             netns.release();
         }
