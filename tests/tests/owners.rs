@@ -150,6 +150,15 @@ fn the_caller_keeps_his_number_over_virtiofs() {
 }
 
 #[test]
+fn the_caller_keeps_his_number_over_9p() {
+    keeps(&Case {
+        mode: "keep-id",
+        transport: "9p",
+        caller: ORDINARY_UID,
+    });
+}
+
+#[test]
 fn the_caller_is_the_guests_root_over_virtiofs() {
     keeps(&Case {
         mode: "host",
@@ -174,6 +183,72 @@ fn the_caller_is_another_user_over_9p() {
         transport: "9p",
         caller: 1000,
     });
+}
+
+/// Runs what follows in a user namespace of the same users, in which nobody makes another. Its maps are written from outside, and what
+/// is executed after that is root of it.
+const WITHOUT_USER_NAMESPACES: &str = r#"
+(
+    while [ "$(readlink /proc/$$/ns/user)" = "$(readlink /proc/self/ns/user)" ]; do :; done
+    for map in uid_map gid_map; do echo 0 0 4294967294 > /proc/$$/$map; done
+) &
+exec unshare --user sh -c '
+    until grep -q . /proc/self/gid_map; do :; done
+    exec sh -c "echo 0 > /proc/sys/user/max_user_namespaces; exec \"\$@\"" sh "$@"' sh "$@"
+"#;
+
+/// The row of a host whose users make no user namespaces: a device for each volume, and all that is written is the caller's.
+#[test]
+fn a_device_for_each_volume_has_one_owner() {
+    if Bench::of_root().is_none() {
+        return;
+    }
+    let bench = Bench::of_ordinary_user();
+    let data = bench.source("data", &[("mine", "x")]);
+    bench.give_away(&data);
+    bench.give_away(&data.join("mine"));
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let pod = || {
+        let pod = bench.pod().within(
+            ["sh", "-c", WITHOUT_USER_NAMESPACES, "sh"]
+                .map(str::to_owned)
+                .into(),
+        );
+        pod.flags(["--network", "none"]).host("data", &data, "")
+    };
+    let script = "cd /data; touch by-root; chown 33:33 by-root 2> /dev/null || echo not changed; stat -c '%u:%g' mine by-root; touch done";
+    let app = pod().app(&bench.busybox()).with(["--app-name", "root"]);
+    let other = app
+        .mount("data", "/data", "")
+        .sh(script)
+        .app(&bench.busybox())
+        .with(["--app-name", "web", "--user", "33:33"]);
+    let out = other
+        .mount("data", "/data", "")
+        .sh("cd /data; until [ -e done ]; do sleep 0.1; done; { touch by-33; } 2> /dev/null || exit 3")
+        .run();
+    assert_eq!(
+        (out.status, out.text()),
+        (
+            3,
+            &format!("not changed\n{ORDINARY_UID}:{ORDINARY_UID}\n{ORDINARY_UID}:{ORDINARY_UID}\n")[..]
+        ),
+        "{}",
+        out.stderr
+    );
+    for words in ["this host allows no user namespaces", "a device"] {
+        assert!(out.stderr.contains(words), "{}", out.stderr);
+    }
+    assert_eq!(owner(&data.join("by-root")), (ORDINARY_UID, ORDINARY_UID));
+    assert!(!data.join("by-33").exists());
+    let kept = pod().flags(["--userns", "keep-id"]).app(&bench.busybox());
+    let out = kept.mount("data", "/data", "").sh("true").run().expect(125);
+    assert!(
+        out.stderr
+            .contains("error: cannot keep the owners of files (`--userns`): "),
+        "{}",
+        out.stderr
+    );
 }
 
 #[test]
