@@ -76,6 +76,24 @@ useradd --create-home --shell /bin/sh me
 step ordinary-user su me -c 'cd && mkdir d && isopod run --accel tcg -v ./d:/d oci:/srv/busybox sh -c "echo mine > /d/file"'
 [ "$(stat -c %U:%s /home/me/d/file)" = me:5 ]
 
+# Networks with names, by the firewall that this release's netavark chooses; in a network namespace that is no host's.
+step networks-install apt install netavark aardvark-dns nftables iptables iproute2
+cat >/tmp/networks <<'EOF'
+set -ex
+ip link set lo up
+isopod network create --ipv6 named
+isopod run -d --name server --accel tcg --network named -p 8080:80 oci:/srv/busybox sh -c 'echo served >/hi; exec httpd -f -h /'
+isopod run --accel tcg --network named oci:/srv/busybox sh -c 'until wget -q -O - http://server/hi; do sleep 0.2; done' | grep -qx served
+busybox wget -q -O - http://127.0.0.1:8080/hi | grep -qx served
+{ nft list table inet netavark || iptables-save | grep -m 1 -i netavark; } >/tmp/rules 2>/dev/null
+case $(head -n 1 /tmp/rules) in table*) echo nftables ;; *) echo iptables ;; esac >/tmp/firewall
+isopod rm --force server
+if { nft list ruleset; iptables-save; } 2>/dev/null | grep 8080; then exit 1; fi
+isopod network rm named
+EOF
+step networks unshare --net sh /tmp/networks
+echo "@ firewall $(cat /tmp/firewall)"
+
 # The start's floor and its phases, here.
 if [ "$BENCH" != 0 ]; then
     mkdir -p /srv/binaries
