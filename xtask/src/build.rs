@@ -1,4 +1,10 @@
 //! Builds `isopod`, its agent and containerd's shim, and puts them side by side.
+//!
+//! ```text
+//! debug      target/dist-debug    the tests' programs too; the agent as users have it
+//! release    target/dist          all of them, for people
+//! quick      target/dist-quick    `isopod` and its agent, in one profile, so that they have what they depend on in common
+//! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +13,26 @@ use crate::command::{self, command};
 use crate::failure::Failure;
 use crate::place;
 
-/// Which build of `isopod`. The agent's is the same in both: it is made small, for the guest's sake.
+/// Which build of `isopod`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// Quick to build: for the tests.
+    /// For the tests. The agent is that of `Release`.
     Debug,
-    /// Quick to run: for people.
+    /// For people. The agent is made small, for the guest's sake.
     Release,
+    /// Quick to build: for who wants to see a pod run. No shim.
+    Quick,
+}
+
+impl Profile {
+    /// Where its programs are put, below the target directory.
+    fn dist(self) -> &'static str {
+        match self {
+            Self::Debug => "dist-debug",
+            Self::Release => "dist",
+            Self::Quick => "dist-quick",
+        }
+    }
 }
 
 /// containerd's shim, by the name that containerd looks for.
@@ -92,10 +111,7 @@ pub(crate) fn foreign_agent(profile: Profile) -> Result<PathBuf, Failure> {
         agent.envs(QUICK);
     }
     command::run(agent.arg("--target").arg(&triple).args(CODE))?;
-    let dist = place::target().join(match profile {
-        Profile::Debug => "dist-debug",
-        Profile::Release => "dist",
-    });
+    let dist = place::target().join(profile.dist());
     fs::create_dir_all(&dist)
         .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
     let built = place::target().join(&triple).join("agent/isopod-agent");
@@ -104,29 +120,47 @@ pub(crate) fn foreign_agent(profile: Profile) -> Result<PathBuf, Failure> {
     Ok(place)
 }
 
+/// The program through which Cargo calls rustc in a quick build: the agent alone is linked statically, and all is built together, since what
+/// both depend on would be built twice otherwise, for either's features.
+const STATIC_AGENT: &str = "xtask/src/static-agent.sh";
+
 /// Builds them.
 ///
 /// Returns the path of `isopod`, with the agent beside it as `isopod-agent`, and containerd's shim.
 pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     // The tests' programs come with their tests: built apart from these, all dependencies would be built for either.
-    let (programs, built, dist): (&[&str], _, _) = match profile {
-        Profile::Debug => (&["--workspace", "--bins", "--tests"], "debug", "dist-debug"),
-        Profile::Release => (
-            &["--release", "-p", "isopod-cli", "-p", "isopod-shim"],
-            "release",
-            "dist",
+    let (programs, built): (&[&str], _) = match profile {
+        Profile::Debug => (&["--workspace", "--bins", "--tests"], "debug"),
+        Profile::Release => (&["--release", "-p", "isopod-cli", "-p", "isopod-shim"], "release"),
+        Profile::Quick => (
+            &["--profile", "quick", "-p", "isopod-cli", "-p", "isopod-agent"],
+            "quick",
         ),
     };
-    command::run(command("cargo", ["build"]).args(programs))?;
-    // Without `--target`, so that one directory of build products serves both.
-    command::run(command("cargo", AGENT).args(CODE))?;
+    let mut cargo = command("cargo", ["build"]);
+    cargo.args(programs);
+    if profile == Profile::Quick {
+        let wrapper = place::absolute(Path::new(STATIC_AGENT));
+        command::run(cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper))?;
+    } else {
+        command::run(&mut cargo)?;
+        // Without `--target`, so that one directory of build products serves both.
+        command::run(command("cargo", AGENT).args(CODE))?;
+    }
     let target = place::target();
-    let dist = target.join(dist);
+    let dist = target.join(profile.dist());
     fs::create_dir_all(&dist)
         .map_err(|error| Failure::new(format!("cannot create `{}`", dist.display())).caused_by(error))?;
-    replace(&target.join("agent/isopod-agent"), &dist.join("isopod-agent"))?;
-    replace(&target.join(built).join("isopod"), &dist.join("isopod"))?;
-    replace(&target.join(built).join(SHIM), &dist.join(SHIM))?;
+    let built = target.join(built);
+    let agents = match profile {
+        Profile::Quick => built.clone(),
+        Profile::Debug | Profile::Release => target.join("agent"),
+    };
+    replace(&agents.join("isopod-agent"), &dist.join("isopod-agent"))?;
+    replace(&built.join("isopod"), &dist.join("isopod"))?;
+    if profile != Profile::Quick {
+        replace(&built.join(SHIM), &dist.join(SHIM))?;
+    }
     Ok(dist.join("isopod"))
 }
 

@@ -4,6 +4,7 @@
 //! target/dist/isopod           release build, and beside it the static agent, where isopod looks for it
 //! target/dist/isopod-agent
 //! target/dist-debug/           the same with the debug build: what the tests run
+//! target/dist-quick/           the same with the build of the quickstart
 //! target/tools/bin/virtiofsd   for the tests
 //! target/quickstart/busybox/   an OCI image layout
 //! target/quickstart/data/      the host volume

@@ -38,7 +38,7 @@ pub(crate) fn run(consent: Consent) -> Result<(), Failure> {
     packages::ensure(Purpose::Run, consent)?;
 
     out::part("2/5 build isopod and its agent");
-    let isopod = build::isopod(Profile::Release)?;
+    let isopod = build::isopod(Profile::Quick)?;
 
     out::part("3/5 an image");
     let dir = place::target().join("quickstart");
