@@ -10,9 +10,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use isopod_fuzz::{Jail, parts, seal};
-use isopod_image::config::host_architecture;
 use isopod_image::{Digest, Limits, Node, NodeKind, Reader, Store};
-use isopod_spec::{LocalReference, Transport};
+use isopod_spec::{Architecture, LocalReference, Transport};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -24,6 +23,7 @@ const LIMITS: Limits = Limits {
     entries: 10_000,
     metadata_bytes: 4 << 20,
     document_bytes: 1 << 20,
+    architecture: Architecture::HOST,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -75,7 +75,7 @@ fn write_layout(layout: &Path, tars: &[Vec<u8>], how: u8) {
         .map(|tar| Digest::of(tar).to_string().into())
         .collect();
     let config = json!({
-        "architecture": host_architecture(),
+        "architecture": Architecture::HOST.to_string(),
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });

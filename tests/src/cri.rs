@@ -464,7 +464,6 @@ impl<'a> Sandbox<'a> {
 
 pub struct Container<'a> {
     containerd: &'a Containerd,
-    /// Its ID.
     pub id: String,
     log: PathBuf,
 }
@@ -533,14 +532,12 @@ impl Container<'_> {
         out + &error
     }
 
-    /// Stops it.
     pub fn stop(&self, seconds: i64) {
         let _ = self
             .containerd
             .call("StopContainer", &self.of().number(2, seconds));
     }
 
-    /// Removes it.
     pub fn remove(self) {
         let _ = self.containerd.call("RemoveContainer", &self.of());
     }

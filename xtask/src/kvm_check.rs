@@ -28,7 +28,6 @@ use crate::{busybox, out, place};
 /// What runs the guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accel {
-    /// KVM.
     Kvm,
     /// Emulation, for a try of the checks themselves.
     Tcg,

@@ -14,7 +14,6 @@ pub(crate) enum ConfigChange {
     Env(String, String),
     /// Names are added to a set (`ExposedPorts`, `Volumes`).
     Add(&'static str, Vec<String>),
-    /// Labels.
     Labels(BTreeMap<String, String>),
     /// Several of them.
     All(Vec<ConfigChange>),

@@ -11,7 +11,6 @@ pub const SHARE_DIR: &str = "/mnt";
 /// Below this directory each app has its root.
 pub const ROOTS: &str = "/opt/stage2";
 
-/// The agent.
 pub const AGENT: &str = "/isopod/agent";
 /// In the files of an arrival: what comes ([`Arrival`](crate::config::Arrival)).
 pub const ARRIVAL: &str = "/isopod/arrival.json";

@@ -62,7 +62,6 @@ pub struct GuestAddress {
     pub prefix_len: u8,
 }
 
-/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestRoute {
@@ -82,7 +81,6 @@ pub struct GuestRoute {
     pub metric: Option<u32>,
 }
 
-/// A neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestNeighbour {

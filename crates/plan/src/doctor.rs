@@ -67,7 +67,6 @@ pub struct GuestReport {
     pub virtiofs: bool,
     /// Whether it has 9p.
     pub nine_p: bool,
-    /// systemd's version.
     pub systemd_version: u32,
 }
 

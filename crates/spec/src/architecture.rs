@@ -25,7 +25,6 @@ impl Architecture {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
-    /// This host's.
     pub const HOST: Self = if cfg!(target_arch = "aarch64") {
         Self::Arm64
     } else {

@@ -114,7 +114,6 @@ impl MacAddress {
         Self([0x06, 0x49, a, b, c, d])
     }
 
-    /// Its bytes.
     #[must_use]
     pub fn bytes(self) -> [u8; 6] {
         self.0

@@ -172,7 +172,6 @@ pub struct PortForward {
     /// Where the port is chosen from `host_port` and those that follow: the last of them (`-p 8000-8010:80`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_last: Option<u16>,
-    /// The pod's port.
     pub pod_port: u16,
     pub protocol: PortProtocol,
 }
@@ -332,7 +331,6 @@ pub fn check_alias(name: &str) -> Result<(), &'static str> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortProtocol {
-    /// TCP.
     #[default]
     Tcp,
     Udp,

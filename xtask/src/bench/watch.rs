@@ -22,7 +22,6 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// What to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Watch {
-    /// The process.
     Process,
     /// And QEMU below it, for which every process is looked at.
     ProcessAndQemu,

@@ -20,7 +20,6 @@ const MARGIN: Duration = Duration::from_secs(30);
 /// Whose service manager it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
-    /// The system's.
     System,
     /// A user's own.
     User,

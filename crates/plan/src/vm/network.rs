@@ -78,7 +78,6 @@ const SYSCTLS: [(&str, &str); 2] = [
     ("net.ipv4.ping_group_range", "0 2147483647"),
 ];
 
-/// A pod's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodNetwork {
     /// What leads out of it.

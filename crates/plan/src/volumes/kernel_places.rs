@@ -17,7 +17,6 @@ use crate::path::{Node, NodeKind};
 const DEV_DIRECTORIES: [&str; 3] = ["mqueue", "pts", "shm"];
 /// Its devices.
 const DEV_NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
-/// Its links.
 const DEV_LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
     ("fd", "/proc/self/fd"),

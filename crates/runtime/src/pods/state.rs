@@ -73,7 +73,6 @@ pub enum Phase {
     Exited,
 }
 
-/// A pod's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodState {

@@ -13,7 +13,6 @@ use crate::words::nearest;
 pub(super) struct Chosen<'a> {
     /// Its name in the file.
     pub(super) name: &'a str,
-    /// The app's.
     pub(super) app: AppName,
     /// What the file says of it.
     pub(super) node: Node<'a>,

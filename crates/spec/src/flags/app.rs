@@ -40,7 +40,6 @@ pub struct Gap {
     pub(crate) is_asked: fn(&Overrides) -> bool,
     /// What is lost, as a list of such things names it.
     pub(crate) what: &'static str,
-    /// Why.
     pub(crate) why: &'static str,
 }
 
