@@ -216,7 +216,7 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
     second.assert_refused(
         125,
         &format!(
-            "error: cannot have the network namespace `/run/netns/{one}`: another pod has its network: there is the interface `isopod0`\n\
+            "error: cannot use the network namespace `/run/netns/{one}`: another pod has its network: there is the interface `isopod0`\n\
              hint: a namespace is one pod's: end that pod first"
         ),
     );
@@ -338,13 +338,13 @@ fn a_vm_has_several_interfaces() {
     refused(&format!("/run/netns/{empty}")).assert_refused(
         125,
         &format!(
-            "error: cannot have the network namespace `/run/netns/{empty}`: no interface in it is up and has an address\n\
+            "error: cannot use the network namespace `/run/netns/{empty}`: no interface in it is up and has an address\n\
              hint: whoever made it adds its interfaces before the pod starts"
         ),
     );
     refused("/run/netns/isopod-none").assert_refused(
         125,
-        "error: cannot have the network namespace `/run/netns/isopod-none`: cannot enter it: No such file or directory (os error 2)\n\
+        "error: cannot use the network namespace `/run/netns/isopod-none`: cannot enter it: No such file or directory (os error 2)\n\
          hint: `ip netns` shows those that have names; they are in `/run/netns`",
     );
     bench.assert_nothing_left();

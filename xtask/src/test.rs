@@ -30,7 +30,8 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
         let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         command::run(&mut command("cargo", lints))?;
         // Not of the workspace, which would not see that they are behind the crates.
-        let fuzzing = "check -q --manifest-path fuzz/Cargo.toml --no-default-features --bins --target-dir target";
+        let fuzzing =
+            "check -q --manifest-path fuzz/Cargo.toml --no-default-features --bins --target-dir target";
         command::run(&mut command("cargo", words(fuzzing)))?;
         out::part("licences and sources of dependencies");
         // It looks at one lock file: optimizing it would take longer than all that it does.

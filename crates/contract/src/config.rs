@@ -195,7 +195,7 @@ pub struct GuestApp {
     /// The directory that it finds as `/sys`, where that is not [`APP_SYS`](crate::layout::APP_SYS) itself: a volume is mounted in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sys: Option<String>,
-    /// How gladly the kernel kills what is executed in it when memory runs out (proc_pid_oom_score_adj(5)); its own
+    /// How readily the kernel kills what is executed in it when memory runs out (proc_pid_oom_score_adj(5)); its own
     /// process has that from its unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i16>,

@@ -43,7 +43,7 @@ pub enum BuildError {
         path: PathBuf,
     },
     /// systemd does not say its version.
-    #[error("cannot tell the version of `{}`", .path.display())]
+    #[error("cannot determine the version of `{}`", .path.display())]
     SystemdVersion {
         /// systemd.
         path: PathBuf,

@@ -118,7 +118,7 @@ pub enum FindError {
         root: PathBuf,
     },
     /// A kernel was named that does not say its release.
-    #[error("cannot tell the release of kernel `{}`", .kernel.display())]
+    #[error("cannot determine the release of kernel `{}`", .kernel.display())]
     NoRelease { kernel: PathBuf },
     /// No agent is installed.
     #[error("the guest agent (`{name}`) is neither beside `isopod` nor installed below `{}`", .root.display())]

@@ -116,11 +116,11 @@ fn a_network_that_cannot_be() {
         ),
         (&["10.91.0.0/31"], "no room for a pod"),
         (&["fd00::/127"], "no room for a pod"),
-        (&["10.91.0.0/24", "10.92.0.0/24"], "are of one kind"),
-        (&["127.0.0.0/8"], "no network of hosts"),
-        (&["0.0.0.0/0"], "no network of hosts"),
-        (&["224.0.0.0/8"], "no network of hosts"),
-        (&["fe80::/64"], "no network of hosts"),
+        (&["10.91.0.0/24", "10.92.0.0/24"], "are both IPv4"),
+        (&["127.0.0.0/8"], "not a range of host addresses"),
+        (&["0.0.0.0/0"], "not a range of host addresses"),
+        (&["224.0.0.0/8"], "not a range of host addresses"),
+        (&["fe80::/64"], "not a range of host addresses"),
     ] {
         let error = of(&with(subnets));
         assert!(error.contains(expected), "{subnets:?}: {error}");

@@ -19,7 +19,7 @@ pub struct Resources {
     pub cpu_request_millis: Option<u32>,
     /// The most processes and threads (`--pids-limit`).
     pub pids_limit: Option<u64>,
-    /// How gladly the kernel kills it when the VM's memory runs out, -1000 to 1000 (`--oom-score-adj`,
+    /// How readily the kernel kills it when the VM's memory runs out, -1000 to 1000 (`--oom-score-adj`,
     /// proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i16>,
 }

@@ -19,7 +19,7 @@ const BYTES_PER_FILE: u64 = 4096;
 
 /// Why the memory that files take is not bounded.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot bound what files at `{at}` take of the memory")]
+#[error("cannot limit the memory that files at `{at}` take")]
 pub(crate) struct MemoryError {
     at: &'static str,
     #[source]

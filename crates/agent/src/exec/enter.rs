@@ -72,7 +72,7 @@ pub(crate) struct Job {
     pub(crate) pid: i32,
     /// Its cgroup, as `/proc/PID/cgroup` names it.
     pub(crate) cgroup: String,
-    /// How gladly the kernel kills what runs here, as it does the app.
+    /// How readily the kernel kills what runs here, as it does the app.
     pub(crate) oom_score_adj: i16,
     /// Where its root is mounted in the guest: that is entered in place of its world, so there need be no process.
     #[serde(default)]

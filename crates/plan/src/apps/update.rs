@@ -48,7 +48,7 @@ impl Update {
         }
         if resources.memory_request_bytes.is_some() || resources.oom_score_adj.is_some() {
             return Err(
-                "what memory an app keeps, and how gladly it is killed, is decided when its pod starts"
+                "what memory an app keeps, and how readily it is killed, is decided when its pod starts"
                     .to_owned(),
             );
         }

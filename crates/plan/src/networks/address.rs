@@ -13,7 +13,7 @@ pub enum AddressFault {
     #[error("address {address} is not in its subnet {subnet}")]
     Outside { address: IpAddr, subnet: IpNet },
     /// The one that was asked for is the subnet's own, or its router's.
-    #[error("address {0} is no pod's: it is the subnet's own, or its router's")]
+    #[error("address {0} cannot be a pod's: it is that of the subnet or of its router")]
     Reserved(IpAddr),
     /// The one that was asked for is another pod's.
     #[error("address {0} is another pod's")]

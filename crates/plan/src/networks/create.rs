@@ -59,7 +59,7 @@ pub enum CreateFault {
     #[error("there is one of that name")]
     Exists,
     /// Two of a kind.
-    #[error("subnets {0} and {1} are of one kind, and a network has one of each")]
+    #[error("subnets {0} and {1} are both IPv4 or both IPv6, and a network has one of each")]
     TwoOfAKind(IpNet, IpNet),
     /// It is not the first address of it that was written.
     #[error("`{0}` is an address in the subnet {1}")]
@@ -68,7 +68,7 @@ pub enum CreateFault {
     #[error("subnet {0} has no room for a pod")]
     TooSmall(IpNet),
     /// It is not one that hosts have addresses of.
-    #[error("subnet {0} is no network of hosts")]
+    #[error("subnet {0} is not a range of host addresses")]
     Special(IpNet),
     /// Two that would be one.
     #[error("subnet {subnet} overlaps {other} of network `{network}`")]

@@ -28,7 +28,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The network of a namespace cannot be had.
-    #[error("cannot have the network namespace `{}`", path.display())]
+    #[error("cannot use the network namespace `{}`", path.display())]
     Netns {
         /// The namespace.
         path: PathBuf,

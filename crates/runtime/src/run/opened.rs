@@ -37,7 +37,7 @@ pub enum OpenError {
     #[error("what the apps of this pod write to their roots is in the VM's memory, and gone with the VM")]
     InMemory,
     /// Its VM did not come up, or was lost.
-    #[error("cannot read what a pod wrote that does not run: its VM is started for that, without its apps")]
+    #[error("cannot start the VM of the stopped pod to read what its apps wrote")]
     Vm(#[source] RunError),
     /// What was written may not be on the disk.
     #[error("the guest did not write everything back: {0}")]

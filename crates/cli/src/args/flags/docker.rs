@@ -74,7 +74,7 @@ pub(super) const REFUSED: &[Flag] = &[
     refused("memory-swappiness", "the guest has no swap space: leave it out"),
     refused_switch(
         "oom-kill-disable",
-        "say how gladly the kernel kills it: `--oom-score-adj -1000` is never",
+        "say how readily the kernel kills it: `--oom-score-adj -1000` is never",
     ),
     refused(
         "log-opt",

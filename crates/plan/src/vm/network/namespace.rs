@@ -20,7 +20,7 @@ pub(super) fn network(
     notices: &mut Vec<String>,
 ) -> Result<PodNetwork, Fault> {
     let fault = |reason: &str, hint: Option<&str>| Fault::Host {
-        what: format!("cannot have the network namespace `{}`", path.display()),
+        what: format!("cannot use the network namespace `{}`", path.display()),
         reason: reason.into(),
         hint: hint.unwrap_or("see `ip netns`, and what made it").into(),
     };
