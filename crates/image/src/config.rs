@@ -427,9 +427,7 @@ mod tests {
             assert_eq!(config.diff_ids, []);
             config.check_platform(Architecture::HOST).unwrap_err().to_string()
         };
-        let unsaid = |field: &str| {
-            format!("it does not say `{field}`, so the image's platform is unknown")
-        };
+        let unsaid = |field: &str| format!("it does not say `{field}`, so the image's platform is unknown");
         assert_eq!(message(""), unsaid("architecture"));
         assert_eq!(message(r#""architecture":"","os":"","#), unsaid("architecture"));
         assert_eq!(message(r#""architecture":"amd64","os":null,"#), unsaid("os"));

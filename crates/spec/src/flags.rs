@@ -35,7 +35,7 @@ mod volume;
 mod volumes_from;
 
 pub use crate::size::{MAX_CPUS, MIN_MEMORY_MIB};
-pub use app::{AppFlag, Gap, ReadApp};
+pub use app::{AppFlag, PodFileGap, ReadApp};
 pub use brought::{Brought, VolumeFlag, read_named_volume, read_tmpfs, read_volume_flag};
 pub(crate) use device::read_device;
 pub use env_file::{EnvFileFault, read_env_file};

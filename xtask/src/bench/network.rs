@@ -98,7 +98,7 @@ impl Drop for Pair {
     }
 }
 
-struct Bench {
+struct NetworkBench {
     isopod: PathBuf,
     state: PathBuf,
     image: String,
@@ -112,7 +112,7 @@ pub(crate) fn network() -> Result<(), Failure> {
     };
     let dir = place::absolute(&place::target().join("bench"));
     let image = busybox::make(&place::target().join("bench/busybox"))?;
-    let bench = Bench {
+    let bench = NetworkBench {
         isopod,
         state: dir.join("network-state"),
         image: format!("oci:{}:latest", place::absolute(&image.layout).display()),
@@ -156,7 +156,7 @@ pub(crate) fn network() -> Result<(), Failure> {
 /// The host's own programs, in a pod.
 const LOADER: &str = "/host/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /host/lib/x86_64-linux-gnu:/host/lib/x86_64-linux-gnu/perl-base";
 
-impl Bench {
+impl NetworkBench {
     fn run(&self, flags: &[String]) -> Command {
         let mut command = command(&self.isopod, [Path::new("--dir"), &self.state]);
         command.args(["run", "--accel", "tcg"]).args(flags);

@@ -47,7 +47,7 @@ pub(crate) fn pods() -> Result<(), Failure> {
     let isopod = build::isopod(Profile::Release)?;
     let dir = place::absolute(&place::target().join("bench"));
     let image = busybox::make(&place::target().join("bench/busybox"))?;
-    let bench = Bench {
+    let bench = PodsBench {
         isopod: place::absolute(&isopod),
         state: dir.join("pods-state"),
         image: format!("oci:{}:latest", place::absolute(&image.layout).display()),
@@ -70,13 +70,13 @@ pub(crate) fn pods() -> Result<(), Failure> {
 }
 
 /// Where it is measured, and with what.
-struct Bench {
+struct PodsBench {
     isopod: PathBuf,
     state: PathBuf,
     image: String,
 }
 
-impl Bench {
+impl PodsBench {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = command(&self.isopod, ["--dir"]);
         command.arg(&self.state).args(words);
@@ -121,7 +121,7 @@ fn milliseconds(times: &[Duration], digits: usize) -> String {
     Summary::of(times.iter().map(|time| time.as_secs_f64() * 1000.0).collect()).cells(digits)
 }
 
-fn exec(bench: &Bench) -> Result<Vec<Row>, Failure> {
+fn exec(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     out::part("exec");
     let (uuid, _) = bench.run(bench.pod("run", &["-d"], "exec sleep 100000"))?;
     let (mut execs, mut lists) = (Vec::new(), Vec::new());
@@ -140,7 +140,7 @@ fn exec(bench: &Bench) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
+fn list(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     out::part(&format!("{LISTED} pods are prepared"));
     let mut prepares = Vec::new();
     for _ in 0..LISTED {
@@ -172,7 +172,7 @@ fn list(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
+fn many(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     let mut rows = many_started(bench, "cold")?;
     rows.extend(many_started(bench, "warm")?);
     let flags = ["-d", "--vm-memory", "160m", "--start", "cold"];
@@ -184,7 +184,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn many_started(bench: &Bench, mode: &str) -> Result<Vec<Row>, Failure> {
+fn many_started(bench: &PodsBench, mode: &str) -> Result<Vec<Row>, Failure> {
     out::part(&format!("{AT_ONCE} pods at once, {mode}"));
     if mode == "warm" {
         bench.run(bench.command(&["template", "make", "--accel", "tcg", "--vm-memory", "160m"]))?;
@@ -235,7 +235,7 @@ fn many_started(bench: &Bench, mode: &str) -> Result<Vec<Row>, Failure> {
 
 /// The same VMs with KVM, as many at once, each in the directory of a prepared pod: what their QEMU takes does not
 /// depend on whether the guest comes up, which it may not where KVM is only half there.
-fn kvm(bench: &Bench, qemu: &[OsString]) -> Result<Row, Failure> {
+fn kvm(bench: &PodsBench, qemu: &[OsString]) -> Result<Row, Failure> {
     let what = "`qemu-system-x86_64` with KVM, beside its guest's memory, MiB".to_owned();
     if OpenOptions::new()
         .read(true)
@@ -283,7 +283,7 @@ fn with_kvm(args: &[OsString]) -> Vec<OsString> {
     args
 }
 
-fn logs(bench: &Bench) -> Result<Vec<Row>, Failure> {
+fn logs(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     out::part("logs");
     let line = "0123456789abcdef".repeat(6);
     let script = format!("sleep 5; yes {line} | head -c {LOGGED_BYTES}; exec sleep 100000");

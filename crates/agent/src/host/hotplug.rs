@@ -364,11 +364,11 @@ async fn carry(session: &SessionHandle, mount: &HotplugMount) -> Result<(), Volu
         };
         match enter(target, action).await? {
             // It has ended meanwhile: another may have come in its place.
-            Entered::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
-            Entered::Gone(reason) | Entered::Busy(reason) | Entered::Failed(reason) => {
+            Attempt::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
+            Attempt::Gone(reason) | Attempt::Busy(reason) | Attempt::Failed(reason) => {
                 return Err(refused(reason));
             }
-            Entered::Done => {
+            Attempt::Done => {
                 let Some(mounts) = seen_by(pid) else {
                     sleep(LOOK_EVERY).await;
                     continue;
@@ -399,10 +399,10 @@ async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Res
         }
         let places = places.into_iter().map(mountinfo::bytes).collect();
         match enter(target, Action::Unmount { places, lazy }).await? {
-            Entered::Done => return Ok(()),
-            Entered::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
-            Entered::Busy(_) => return Err(VolumeError::Busy),
-            Entered::Gone(reason) | Entered::Failed(reason) => {
+            Attempt::Done => return Ok(()),
+            Attempt::Gone(_) if begun.elapsed() < PATIENCE => sleep(LOOK_EVERY).await,
+            Attempt::Busy(_) => return Err(VolumeError::Busy),
+            Attempt::Gone(reason) | Attempt::Failed(reason) => {
                 return Err(VolumeError::Enter {
                     app: session.app_name(mount.app).await,
                     place: mount.place.clone(),
@@ -416,7 +416,7 @@ async fn leave(session: &SessionHandle, mount: &HotplugMount, lazy: bool) -> Res
 }
 
 /// What came of something that was to be done in an app's world, with the words of why not.
-enum Entered {
+enum Attempt {
     Done,
     /// The app has ended.
     Gone(String),
@@ -426,7 +426,7 @@ enum Entered {
 }
 
 /// Does something in an app's world.
-async fn enter(target: enter::Target, action: Action) -> Result<Entered, VolumeError> {
+async fn enter(target: enter::Target, action: Action) -> Result<Attempt, VolumeError> {
     let job = enter::Job {
         pid: target.pid,
         cgroup: target.cgroup,
@@ -437,10 +437,10 @@ async fn enter(target: enter::Target, action: Action) -> Result<Entered, VolumeE
     let entering = exec::spawn(Path::new(SELF), &job, []).await;
     let done = entering.map_err(VolumeError::Start)?.done().await;
     Ok(match done.map_err(|report| (report.status, report.text)) {
-        Ok(()) => Entered::Done,
-        Err((STATUS_GONE, text)) => Entered::Gone(text),
-        Err((STATUS_BUSY, text)) => Entered::Busy(text),
-        Err((_, text)) => Entered::Failed(text),
+        Ok(()) => Attempt::Done,
+        Err((STATUS_GONE, text)) => Attempt::Gone(text),
+        Err((STATUS_BUSY, text)) => Attempt::Busy(text),
+        Err((_, text)) => Attempt::Failed(text),
     })
 }
 

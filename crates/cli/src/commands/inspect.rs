@@ -29,12 +29,12 @@ pub(crate) struct Inspect {
     size: bool,
     /// Look for these alone
     #[arg(short, long, value_name = "TYPE")]
-    r#type: Option<Kind>,
+    r#type: Option<InspectedKind>,
 }
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum InspectedKind {
     /// Pods.
     #[value(alias = "container")]
     Pod,
@@ -67,20 +67,24 @@ impl Inspect {
 
     fn document(&self, pods: &Pods, name: &str, settings: &Settings) -> Result<Value, Report> {
         let of = |kind| match kind {
-            Kind::Pod => Ok(of_pod(&pods.find(name)?, self.size)),
-            Kind::Image => image::inspect::document_of(name, settings),
-            Kind::Volume => volume::inspect::document_of(name, settings),
-            Kind::Network => network::inspect::document_of(name, settings),
+            InspectedKind::Pod => Ok(of_pod(&pods.find(name)?, self.size)),
+            InspectedKind::Image => image::inspect::document_of(name, settings),
+            InspectedKind::Volume => volume::inspect::document_of(name, settings),
+            InspectedKind::Network => network::inspect::document_of(name, settings),
         };
         match (self.r#type, pods.find(name)) {
             (Some(kind), _) => of(kind),
             // As with docker, the name may be another thing's.
             (None, Err(error @ FindError::None(_))) => {
-                let others = [Kind::Image, Kind::Volume, Kind::Network];
+                let others = [
+                    InspectedKind::Image,
+                    InspectedKind::Volume,
+                    InspectedKind::Network,
+                ];
                 let found = others.into_iter().find_map(|kind| of(kind).ok());
                 found.ok_or_else(|| error.into())
             }
-            (None, _) => of(Kind::Pod),
+            (None, _) => of(InspectedKind::Pod),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Interfaces {
         };
         let (wanted, mut to_do) = mpsc::channel(QUEUE);
         let added = record.template.as_ref().filter(|_| restored);
-        let mut keeper = Keeper {
+        let mut keeper = InterfaceKeeper {
             live,
             monitor,
             agent: agent.clone(),
@@ -124,7 +124,7 @@ impl Drop for Interfaces {
     }
 }
 
-struct Keeper {
+struct InterfaceKeeper {
     live: Live,
     monitor: Option<Monitor>,
     agent: Agent,
@@ -151,7 +151,7 @@ impl From<NetworksError> for Refusal {
     }
 }
 
-impl Keeper {
+impl InterfaceKeeper {
     /// Does again what was done in an earlier life.
     async fn again(&mut self, later: Vec<(JoinedNetwork, OwnedFd)>, left: Vec<String>) {
         for interface in left {

@@ -25,7 +25,7 @@ use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
 use crate::socket::listen;
 use crate::templates::Template;
-use crate::templates::restore::{self, Restoring};
+use crate::templates::restore::{self, Inherited, Restoring};
 use crate::{Settings, ports};
 
 use super::host_memory::Kills;
@@ -390,9 +390,6 @@ impl<'a> Vm<'a> {
 fn failed(action: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::Start { action, source }
 }
-
-/// Descriptors that a process is born with, by the numbers that it knows them by.
-type Inherited = Vec<(OwnedFd, i32)>;
 
 /// The pod's networks, as far as they are made outside of its processes, and the taps that lead to them.
 fn join(record: &PodRecord, dir: &Path) -> Result<(Option<Memberships>, Inherited), RunError> {

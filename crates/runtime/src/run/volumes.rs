@@ -76,7 +76,7 @@ impl Volumes {
     ) -> Self {
         let (wanted, mut to_do) = mpsc::channel(QUEUE);
         let (sender, changed) = mpsc::channel(QUEUE);
-        let mut keeper = Keeper {
+        let mut keeper = VolumeKeeper {
             dir: dir.to_owned(),
             images: record.images.len(),
             isopod: settings.isopod.clone(),
@@ -152,7 +152,7 @@ fn unanswered() -> String {
     )
 }
 
-struct Keeper {
+struct VolumeKeeper {
     dir: PathBuf,
     /// How many images the pod started with.
     images: usize,
@@ -165,7 +165,7 @@ struct Keeper {
     count: u32,
 }
 
-impl Keeper {
+impl VolumeKeeper {
     async fn attach(&mut self, attach: Attach) -> Result<(), Refusal> {
         let serial = attach.record.serial;
         // Planned on what was then: not the same any more.

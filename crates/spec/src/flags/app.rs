@@ -18,7 +18,7 @@ pub struct AppFlag {
     /// What it takes, and what that changes.
     pub read: ReadApp,
     /// What a pod file has no field for; `None`: the writer of pod files says all of it.
-    pub gap: Option<Gap>,
+    pub gap: Option<PodFileGap>,
 }
 
 /// How a flag's value gets into what an app asks for.
@@ -35,7 +35,7 @@ pub enum ReadApp {
 
 /// What a pod file cannot say.
 #[derive(Clone, Copy, Debug)]
-pub struct Gap {
+pub struct PodFileGap {
     /// Whether it was asked for.
     pub(crate) is_asked: fn(&Overrides) -> bool,
     /// What is lost, as a list of such things names it.
@@ -83,7 +83,7 @@ impl AppFlag {
         what: &'static str,
         why: &'static str,
     ) -> Self {
-        self.gap = Some(Gap { is_asked, what, why });
+        self.gap = Some(PodFileGap { is_asked, what, why });
         self
     }
 }
