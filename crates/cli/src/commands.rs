@@ -38,6 +38,7 @@ pub(crate) mod rename;
 pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod run;
+mod selection;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod status;

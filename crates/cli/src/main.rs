@@ -34,7 +34,6 @@ mod registries;
 mod relay;
 mod room;
 mod root_of_app;
-mod selection;
 mod service_manager;
 mod settings;
 mod show;

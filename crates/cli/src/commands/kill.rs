@@ -10,11 +10,11 @@ use isopod_runtime::pods::files::AppState;
 use isopod_runtime::pods::state::PodState;
 use isopod_spec::AppName;
 
+use super::selection::{Missing, Selection};
 use crate::args::app_name;
 use crate::failure::Failure;
 use crate::output::Report;
 use crate::pods::{app_number, ask, check_live};
-use crate::selection::{Missing, Selection};
 
 /// Send a signal to the apps of pods
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

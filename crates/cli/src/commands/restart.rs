@@ -7,11 +7,11 @@ use clap::Arg;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 
+use super::selection::{Missing, Selection};
 use crate::args::seconds;
 use crate::background;
 use crate::ending::stop;
 use crate::failure::Failure;
-use crate::selection::{Missing, Selection};
 
 /// Stop pods and start them again
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

@@ -7,10 +7,10 @@ use clap::Arg;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 
+use super::selection::{Missing, Selection};
 use crate::args::seconds;
 use crate::ending::{remove, stop_and_remove};
 use crate::failure::Failure;
-use crate::selection::{Missing, Selection};
 
 /// Remove pods with their logs and volumes on disk
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

@@ -9,13 +9,13 @@ use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Stdin;
 use isopod_runtime::pods::state::Verb;
 
+use super::selection::{Missing, Selection};
 use crate::args::{Outputs, switch};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::output;
 use crate::pods::{find, pods};
 use crate::relay::Connection;
-use crate::selection::{Missing, Selection};
 use crate::{background, foreground};
 
 /// Start pods that were prepared, or that have exited

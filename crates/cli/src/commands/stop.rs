@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Arg;
 use isopod_runtime::Settings;
 
+use super::selection::{Missing, Selection};
 use crate::args::seconds;
 use crate::ending::{force_stop, stop};
 use crate::failure::Failure;
-use crate::selection::{Missing, Selection};
 
 /// Stop pods: send each app its stop signal, then kill what is left
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

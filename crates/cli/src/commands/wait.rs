@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 
+use super::selection::{Missing, Selection};
 use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::{Until, check_started, find, pods, wait};
-use crate::selection::{Missing, Selection};
 use crate::show::exit_status;
 
 /// Wait until pods have exited, and print their exit statuses
