@@ -146,6 +146,12 @@ fn commands_are_dockers() {
             ("ps -q -f label=tier -f name=ock", true),
             ("ps -q -f status=exited -f name=docked", false),
             ("ps -q -f label=tier=back", false),
+            ("ps -q -f name=^docked$", true),
+            ("ps -q -f name=^/dock", true),
+            ("ps -q -f name=^ocked$", false),
+            ("ps -q -f network=bridge -f label=tier", true),
+            ("ps -aq -f exited=0 -f name=docked", false),
+            ("ps -q -f health=healthy", false),
         ] {
             let out = isopod(words).expect(0);
             assert_eq!(out.text().contains(&uuid), found, "{words}: {}", out.text());
@@ -165,6 +171,15 @@ fn commands_are_dockers() {
                 published.split(':').next_back().unwrap_or(""),
             ),
             ("{{.Config.Labels.tier}}", "front\n"),
+            (
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+                "10.0.2.15",
+            ),
+            (
+                "{{range .Config.Cmd}}{{.}}{{\"\\n\"}}{{end}}",
+                "httpd\n-f\n-p\n8080\n-h\n/bin",
+            ),
+            ("{{json .Config.ExposedPorts}}", "{\"8080/tcp\":{},\"9/sctp\":{}}"),
         ] {
             let out = bench
                 .isopod_command(["inspect", "-f", template, "docked"])

@@ -46,6 +46,7 @@ pub use limits::{
     read_sysctl,
 };
 pub(crate) use limits::{SecurityOption, read_oom_score_adj, read_security_opt, read_ulimit};
+pub use limits::{read_cpu_period, read_cpu_quota};
 pub use mount::{read_app_mount, read_mount};
 pub use network::{
     HostAddress, Published, read_add_host, read_dns, read_expose, read_hostname, read_ip, read_mac,

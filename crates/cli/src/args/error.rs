@@ -82,6 +82,9 @@ pub(crate) enum ArgFault {
     /// The group is given twice.
     #[error("image `{image}` has a group both in `--user` and in `--group`")]
     DoubledGroup { image: String },
+    /// The same limit twice, in two forms.
+    #[error("`--cpu-quota` stands beside `--cpus`")]
+    CpusAndQuota,
     /// A health check is described and left out.
     #[error("`--no-healthcheck` stands beside another flag of the health check")]
     HealthCheckAndNone,
@@ -144,7 +147,9 @@ impl ArgFault {
             Self::NoDefaultName { .. } => "name the app with `--app-name NAME`",
             Self::WithoutFile { .. } => "name the file: `-f FILE`",
             Self::DoubledGroup { .. } => "give it once",
-            Self::HealthCheckAndNone | Self::PublishWithoutNetwork => "leave one of them out",
+            Self::HealthCheckAndNone | Self::CpusAndQuota | Self::PublishWithoutNetwork => {
+                "leave one of them out"
+            }
             Self::WithoutNamedNetwork { .. } => {
                 "name it: `--network NAME`, after `isopod network create NAME`"
             }

@@ -277,7 +277,7 @@ impl<'a> Reader<'a> {
         others
     }
 
-    fn read_app(&mut self, draft: AppDraft, image: &OsStr, command: Option<&[OsString]>) -> Option<App> {
+    fn read_app(&mut self, mut draft: AppDraft, image: &OsStr, command: Option<&[OsString]>) -> Option<App> {
         let root = match draft.of_directory {
             true => values::read_rootfs(image)
                 .map(AppRoot::Directory)
@@ -287,6 +287,9 @@ impl<'a> Reader<'a> {
                 .map_err(ArgFault::Reference),
         };
         let root = root.map_err(|fault| self.faults.push(fault)).ok();
+        if let Err(fault) = draft.settle_limits() {
+            self.faults.push(fault);
+        }
         let mut overrides = draft.overrides;
         if draft.group.is_some() && overrides.group.is_some() {
             self.faults.push(ArgFault::DoubledGroup { image: shown(image) });

@@ -328,6 +328,16 @@ const TABLE: &[Refused] = &[
     refused("top", &["--latest"], LATEST),
     refused(
         "update",
+        &["--cpu-period", "--cpu-quota"],
+        "write `--cpus N`, which is quota by period",
+    ),
+    refused(
+        "update",
+        &["--memory-swap"],
+        "the guest has no swap space: a memory limit is all that an app has",
+    ),
+    refused(
+        "update",
         &["--memory-reservation"],
         "what an app keeps is decided when it starts: `isopod run --replace --memory-reservation SIZE`",
     ),

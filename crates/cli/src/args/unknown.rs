@@ -53,10 +53,11 @@ pub(super) fn explain(mut error: clap::Error, argv: &[OsString], root: Command) 
     // clap's own guess at a value that begins like a flag: what stands behind `--` is an image or its command here.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
+    // Nor is a guess that is not near.
+    error.remove(ContextKind::SuggestedArg);
     let Some(tip) = tip else {
         return error;
     };
-    error.remove(ContextKind::SuggestedArg);
     error.insert(
         ContextKind::Suggested,
         ContextValue::StyledStrs(vec![StyledStr::from(tip)]),

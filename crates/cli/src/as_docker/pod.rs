@@ -4,10 +4,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use isopod_plan::layout::LOGS;
 use isopod_plan::vm::network;
 use isopod_runtime::logs::stamp;
 use isopod_runtime::pods::PodEntry;
-use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, PodRecord};
+use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, Keep, PodRecord};
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::show::is_paused;
 
+use super::template::LABELS;
 use super::time::human;
 
 /// A row of `ps`, with docker's fields and `Apps`, `UUID` and `Name`, at that time in milliseconds since 1970.
@@ -54,14 +56,22 @@ pub(crate) fn pod_row(pod: &PodEntry, spec: Option<&PodSpec>, now_ms: u64) -> Va
         "Networks": spec.map(network_mode).unwrap_or_default(),
         "Size": "0B",
         "Apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(","),
+        LABELS: spec.map(|spec| &spec.labels),
     })
 }
 
 /// docker's document of a container. What there is of it that a pod does not have is left out.
-pub(crate) fn inspected(pod: &PodEntry, spec: Option<&PodSpec>) -> Value {
+/// `image_config` has what the config of the image with an ID says of how it is run (OCI's `config`).
+pub(crate) fn inspected(
+    pod: &PodEntry,
+    spec: Option<&PodSpec>,
+    image_config: &dyn Fn(&str) -> Option<Value>,
+) -> Value {
     let record = pod.record.as_ref();
     let apps = record.iter().flat_map(|record| record.present());
-    let documents: Vec<Value> = apps.map(|(index, _)| of_app(pod, spec, index)).collect();
+    let documents: Vec<Value> = apps
+        .map(|(index, _)| of_app(pod, spec, index, image_config))
+        .collect();
     let mut document = documents.first().cloned().unwrap_or_else(|| json!({}));
     let fields = json!({
         "Id": pod.uuid,
@@ -69,6 +79,9 @@ pub(crate) fn inspected(pod: &PodEntry, spec: Option<&PodSpec>) -> Value {
         "Created": record.map(|record| time(record.created_ms)),
         "Platform": "linux",
         "Driver": "erofs",
+        "LogPath": documents.first().and_then(|app| app["Name"].as_str()).map(|app| {
+            pod.path.join(LOGS).join(format!("{app}.log")).display().to_string()
+        }),
         "State": pod_state(pod),
         "NetworkSettings": network_settings(record, spec),
         "Apps": documents,
@@ -83,7 +96,12 @@ fn merge(document: &mut Value, fields: Value) {
     }
 }
 
-fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
+fn of_app(
+    pod: &PodEntry,
+    spec: Option<&PodSpec>,
+    index: usize,
+    image_config: &dyn Fn(&str) -> Option<Value>,
+) -> Value {
     let Some((record, app)) = pod
         .record
         .as_ref()
@@ -105,6 +123,9 @@ fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
         .collect();
     let mut host_config = host_config(app, asked, spec, &record.ports);
     host_config["Tmpfs"] = tmpfs.into();
+    host_config["Binds"] = binds(&mounts);
+    host_config["AutoRemove"] = (record.keep != Keep::UntilRemoved).into();
+    let image = app.root.image_id().and_then(image_config).unwrap_or(Value::Null);
     json!({
         "Name": app.name,
         "Image": app.root.image_id(),
@@ -113,29 +134,91 @@ fn of_app(pod: &PodEntry, spec: Option<&PodSpec>, index: usize) -> Value {
         "RestartCount": status.map_or(0, |status| status.restarts),
         "State": app_state(status),
         "Mounts": mounts,
-        "Config": config(app, asked, spec),
+        "Config": config(record, app, asked, spec, &image),
         "HostConfig": host_config,
     })
 }
 
-fn config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>) -> Value {
+/// The mounts of the host's directories and of named volumes, as they are written for `-v`.
+fn binds(mounts: &[Value]) -> Value {
+    let text = |mount: &Value, field: &str| mount[field].as_str().unwrap_or_default().to_owned();
+    let bind = |mount: &Value| {
+        let source = match text(mount, "Type").as_str() {
+            "bind" => text(mount, "Source"),
+            "volume" if !text(mount, "Source").is_empty() => text(mount, "Name"),
+            _ => return None,
+        };
+        let access = if mount["RW"] == true { "" } else { ":ro" };
+        Some(Value::from(format!(
+            "{source}:{}{access}",
+            text(mount, "Destination")
+        )))
+    };
+    mounts.iter().filter_map(bind).collect()
+}
+
+/// What the image says of how it is run, and what the user says instead.
+fn config(
+    record: &PodRecord,
+    app: &AppRecord,
+    asked: Option<&App>,
+    spec: Option<&PodSpec>,
+    image: &Value,
+) -> Value {
+    let hostname = &record.hostname;
     let overrides = asked.map(|asked| &asked.overrides);
-    let env = overrides
+    let said = overrides
         .iter()
         .flat_map(|overrides| &overrides.env)
         .filter(|variable| !variable.secret);
-    let env = env.filter_map(|variable| Some(format!("{}={}", variable.name, variable.value.as_ref()?)));
+    let said: Vec<(&str, &str)> = said
+        .filter_map(|variable| Some((variable.name.as_str(), variable.value.as_deref()?)))
+        .collect();
+    let kept = image["Env"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let kept = kept.filter(|line| {
+        let name = line.split('=').next().unwrap_or_default();
+        said.iter().all(|(other, _)| *other != name)
+    });
+    let env = kept
+        .map(str::to_owned)
+        .chain(said.iter().map(|(name, value)| format!("{name}={value}")));
+    let program = overrides.and_then(|overrides| overrides.exec.as_ref());
+    let entrypoint = match program {
+        Some(program) if program.is_empty() => Value::Null,
+        Some(program) => json!([program]),
+        None => image["Entrypoint"].clone(),
+    };
+    let args = overrides.and_then(|overrides| overrides.args.as_ref());
+    let secret = overrides.is_some_and(|overrides| !overrides.secret_args.is_empty());
+    let cmd = match (args, program) {
+        // The record has them without what is secret.
+        _ if secret => json!(app.argv),
+        (Some(args), _) => json!(args),
+        (None, Some(_)) => Value::Null,
+        (None, None) => image["Cmd"].clone(),
+    };
+    let mut labels = image["Labels"].as_object().cloned().unwrap_or_default();
+    let own = spec.iter().flat_map(|spec| &spec.labels);
+    labels.extend(own.map(|(name, value)| (name.clone(), value.clone().into())));
+    let or_image = |own: Option<Value>, field: &str| own.unwrap_or_else(|| image[field].clone());
+    let text = |value: Option<String>| value.map(Value::from);
     json!({
-        "Hostname": spec.and_then(|spec| spec.hostname.as_ref()),
-        "User": overrides.and_then(|overrides| overrides.user.as_ref()),
+        "Hostname": hostname,
+        "User": or_image(text(overrides.and_then(|overrides| overrides.user.clone())), "User"),
         "Tty": app.tty,
         "Env": env.collect::<Vec<_>>(),
-        "Cmd": app.argv,
+        "Cmd": cmd,
         "Image": asked.map(name_of),
-        "WorkingDir": overrides.and_then(|overrides| overrides.working_dir.as_ref()),
-        "Entrypoint": overrides.and_then(|overrides| overrides.exec.as_ref()).map(|program| vec![program]),
-        "Labels": spec.map(|spec| &spec.labels),
-        "StopSignal": overrides.and_then(|overrides| overrides.stop_signal.as_ref()),
+        "WorkingDir": or_image(overrides.and_then(|overrides| overrides.working_dir.as_ref()).map(|dir| json!(dir)), "WorkingDir"),
+        "Entrypoint": entrypoint,
+        "Labels": labels,
+        "ExposedPorts": image["ExposedPorts"],
+        "Volumes": image["Volumes"],
+        "StopSignal": or_image(text(overrides.and_then(|overrides| overrides.stop_signal.clone())), "StopSignal"),
         "StopTimeout": spec.map(|spec| spec.stop_timeout.as_secs()),
     })
 }
@@ -154,6 +237,8 @@ fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, por
         .collect();
     json!({
         "NetworkMode": spec.map(network_mode),
+        // The pod's own logs are in containerd's format.
+        "LogConfig": { "Type": "k8s-file", "Config": {} },
         "PortBindings": bindings(ports),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": count },
         "CapAdd": overrides.map(|overrides| &overrides.cap_add),
@@ -255,12 +340,24 @@ fn network_settings(record: Option<&PodRecord>, spec: Option<&PodSpec>) -> Value
             String::new(),
         ),
     };
+    let of_user = matches!(spec.map(|spec| &spec.network), Some(Network::User { .. }));
+    let networks = match of_user {
+        // docker calls the network of a container so that nobody says another of.
+        true => json!({ "bridge": {
+            "IPAddress": address,
+            "IPPrefixLen": network::PREFIX_LEN,
+            "Gateway": gateway,
+            "GlobalIPv6Address": address6,
+            "MacAddress": mac,
+        } }),
+        false => networks(joined),
+    };
     json!({
         "IPAddress": address,
         "Gateway": gateway,
         "GlobalIPv6Address": address6,
         "MacAddress": mac,
-        "Networks": networks(joined),
+        "Networks": networks,
         "SandboxKey": netns.map(|netns| netns.path.display().to_string()).unwrap_or_default(),
         "Ports": bindings(ports),
     })

@@ -15,6 +15,14 @@ const GAP: usize = 3;
 /// writes. No template reaches it.
 pub(super) const AS_JSON: &str = "";
 
+/// The field of a row that has its labels by their names, for `.Label NAME`. No template reaches it either.
+pub(super) const LABELS: &str = " labels";
+
+/// Whether a field is one that templates, and what is printed as JSON, have.
+fn is_shown(name: &str) -> bool {
+    name != AS_JSON && name != LABELS
+}
+
 /// Whether `text` is a template.
 ///
 /// # Errors
@@ -69,7 +77,7 @@ pub(crate) fn one(text: &str, value: &Json) -> Result<String, Report> {
         let fields = value.as_object().map(|fields| {
             fields
                 .keys()
-                .filter(|name| *name != AS_JSON)
+                .filter(|name| is_shown(name))
                 .cloned()
                 .collect::<Vec<_>>()
         });
@@ -113,15 +121,46 @@ fn parsed(text: &str) -> Result<Template, String> {
             text.chars().take(length.unwrap_or_default()).collect(),
         ))
     });
-    // docker's own: a shell leaves these two in double quotes as they are.
-    let text = text.replace("\\t", "\t").replace("\\n", "\n");
-    template.parse(text).map_err(|error| {
+    template.add_func("label", label);
+    template.parse(prepared(text)).map_err(|error| {
         let error = error.to_string();
         error
             .rsplit_once(':')
             .map_or(error.clone(), |(_, why)| why.trim().to_owned())
     })?;
     Ok(template)
+}
+
+/// A template as Go's language has it: docker's `\t` and `\n` between the actions, which a shell leaves in double quotes as they are, and
+/// its method `.Label NAME`.
+fn prepared(text: &str) -> String {
+    let mut prepared = String::new();
+    let mut rest = text;
+    loop {
+        let (between, action) = rest.split_at(rest.find("{{").unwrap_or(rest.len()));
+        prepared += &between.replace("\\t", "\t").replace("\\n", "\n");
+        let (action, after) = action.split_at(action.find("}}").unwrap_or(action.len()));
+        prepared += &action.replace(".Label \"", "label . \"");
+        if after.is_empty() {
+            return prepared;
+        }
+        rest = after;
+        let (end, after) = rest.split_at("}}".len());
+        prepared += end;
+        rest = after;
+    }
+}
+
+/// The value of a row's label; of one that is not there, nothing, as with docker.
+fn label(args: &[Value]) -> Result<Value, FuncError> {
+    let [Value::Object(row), Value::String(name)] = args else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    let value = match row.get(LABELS) {
+        Some(Value::Object(labels)) => labels.get(name).cloned(),
+        _ => None,
+    };
+    Ok(value.unwrap_or_else(|| Value::String(String::new())))
 }
 
 fn text_of(args: &[Value], change: impl Fn(&str) -> String) -> Result<Value, FuncError> {
@@ -177,11 +216,24 @@ fn to_json(value: &Value) -> Json {
         Value::Object(fields) if fields.contains_key(AS_JSON) => to_json(&fields[AS_JSON]),
         Value::Object(fields) | Value::Map(fields) => fields
             .iter()
+            .filter(|(name, _)| is_shown(name))
             .map(|(name, value)| (name.clone(), to_json(value)))
             .collect(),
         Value::NoValue | Value::Nil | Value::Function(_) => Json::Null,
     }
 }
+
+/// docker's heads that are not the names of their fields.
+const HEADS: [(&str, &str); 8] = [
+    ("BlockIO", "BLOCK I/O"),
+    ("CPUPerc", "CPU %"),
+    ("CreatedSince", "CREATED"),
+    ("MemPerc", "MEM %"),
+    ("MemUsage", "MEM USAGE / LIMIT"),
+    ("NetIO", "NET I/O"),
+    ("PIDs", "PIDS"),
+    ("RunningFor", "CREATED"),
+];
 
 /// The heads of a table: each field's name, `RunningFor` as `RUNNING FOR`. Fields of a row that is not there are those
 /// that the template names.
@@ -195,6 +247,9 @@ fn heads(row: &Json, text: &str) -> Json {
         .filter_map(|word| word.strip_prefix('.'));
     let names = of_row.chain(named.map(str::to_owned));
     let head = |name: String| {
+        if let Some((_, head)) = HEADS.iter().find(|(field, _)| *field == name) {
+            return (name, Json::String((*head).to_owned()));
+        }
         let words = name.char_indices().map(|(at, letter)| {
             let begins = at > 0 && letter.is_uppercase() && name[..at].ends_with(char::is_lowercase);
             format!("{}{}", if begins { " " } else { "" }, letter.to_uppercase())
@@ -241,6 +296,7 @@ mod tests {
         json!({
             "State": { "Status": "running", "ExitCode": 0 }, "Labels": { "a.b": "c" }, "Names": "web",
             "Mounts": [{ "Type": "bind", "Source": "/a" }, { "Type": "volume", "Source": "/b" }], "RunningFor": "2 hours ago",
+            LABELS: { "a.b": "c" },
         })
     }
 
@@ -268,6 +324,8 @@ mod tests {
             ("{{join (split \"a b\" \" \") \",\"}}", "a,b"),
             ("{{.Names}}\\t{{len .Mounts}}", "web\t2"),
             ("{{with .State}}{{.ExitCode}}{{end}}", "0"),
+            ("{{range .Mounts}}{{.Source}}{{\"\\n\"}}{{end}}", "/a\n/b\n"),
+            ("{{.Label \"a.b\"}}{{.Label \"none\"}}", "c"),
         ] {
             assert_eq!(one(text, &pod()).unwrap(), printed, "{text}");
         }
@@ -292,8 +350,8 @@ mod tests {
     fn a_table_has_the_names_of_its_fields() {
         let layout = Layout::Table("{{.Names}}\\t{{.RunningFor}}".into());
         let table = rows(&layout, &[pod()]).unwrap();
-        assert_eq!(table, "NAMES     RUNNING FOR\nweb       2 hours ago\n");
-        assert_eq!(rows(&layout, &[]).unwrap(), "NAMES     RUNNING FOR\n");
+        assert_eq!(table, "NAMES     CREATED\nweb       2 hours ago\n");
+        assert_eq!(rows(&layout, &[]).unwrap(), "NAMES     CREATED\n");
         let lines = rows(&Layout::Template("{{.Names}}".into()), &[pod(), pod()]).unwrap();
         assert_eq!(lines, "web\nweb\n");
     }

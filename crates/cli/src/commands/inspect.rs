@@ -67,7 +67,7 @@ impl Inspect {
 
     fn document(&self, pods: &Pods, name: &str, settings: &Settings) -> Result<Value, Report> {
         let of = |kind| match kind {
-            InspectedKind::Pod => Ok(of_pod(&pods.find(name)?, self.size)),
+            InspectedKind::Pod => Ok(of_pod(&pods.find(name)?, self.size, settings)),
             InspectedKind::Image => image::inspect::document_of(name, settings),
             InspectedKind::Volume => volume::inspect::document_of(name, settings),
             InspectedKind::Network => network::inspect::document_of(name, settings),
@@ -90,9 +90,11 @@ impl Inspect {
 }
 
 /// All that is known of a pod, with docker's fields.
-fn of_pod(pod: &PodEntry, sized: bool) -> Value {
+fn of_pod(pod: &PodEntry, sized: bool, settings: &Settings) -> Value {
     let spec = pod.asked().ok().flatten().map(|asked| asked.spec);
-    let mut document = as_docker::inspected(pod, spec.as_ref());
+    // A pod may outlive its image in the store.
+    let config = |id: &str| image::inspect::run_config_of(id, settings);
+    let mut document = as_docker::inspected(pod, spec.as_ref(), &config);
     document["Isopod"] = own(pod);
     if sized {
         let Room { written, images } = Room::of(pod);

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use isopod_runtime::Settings;
 use isopod_runtime::pods::PodEntry;
 use isopod_runtime::pods::files::Now;
+use isopod_runtime::pods::state::PodState;
+use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use crate::as_docker::{self, Layout, layout};
+use crate::commands::image::list::is_named;
 use crate::failure::Failure;
 use crate::label_filter::LabelFilter;
 use crate::output::{self};
@@ -65,7 +68,8 @@ pub(crate) struct Listing {
     /// No effect: UUIDs for programs are always whole
     #[arg(long)]
     no_trunc: bool,
-    /// Only these: name=TEXT, id=UUID, status=STATE or label=NAME[=VALUE]; with one key given twice either matches,
+    /// Only these: name=REGEX, id=UUID, status=STATE, label=NAME[=VALUE], ancestor=IMAGE, exited=STATUS, health=STATE,
+    /// network=NAME or volume=NAME; with one key given twice either matches,
     /// with two keys both must
     #[arg(short = 'f', long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter)]
     filters: Vec<PodFilter>,
@@ -134,7 +138,7 @@ fn rows(found: &[PodEntry], sized: bool) -> Vec<Value> {
 /// Which pods are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PodFilter {
-    /// Those whose names have this text in them.
+    /// Those with names like this regular expression.
     Name(String),
     /// Those whose UUIDs begin so.
     Id(String),
@@ -142,6 +146,16 @@ pub(crate) enum PodFilter {
     Status(String),
     /// Those with this label.
     Label(LabelFilter),
+    /// Those with an app of this image: its name, with the tag or without, or its ID's beginning.
+    Ancestor(String),
+    /// Those that have exited with this status.
+    Exited(u8),
+    /// Those with an app of this health.
+    Health(String),
+    /// Those in this network.
+    Network(String),
+    /// Those with this volume, or with a mount at that path.
+    Volume(String),
 }
 
 /// Reads one.
@@ -162,14 +176,30 @@ pub(crate) fn pod_filter(text: &str) -> Result<PodFilter, String> {
         .split_once('=')
         .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
     match key {
-        "name" => Ok(PodFilter::Name(value.trim_start_matches('/').to_owned())),
+        "name" => match Regex::new(value) {
+            Ok(_) => Ok(PodFilter::Name(value.to_owned())),
+            Err(_) => Err("it is no regular expression".to_owned()),
+        },
         "id" => Ok(PodFilter::Id(value.to_owned())),
         "label" => Ok(PodFilter::Label(LabelFilter::read(value))),
         // docker's word for it.
         "status" if value == "created" => Ok(PodFilter::Status("prepared".to_owned())),
         "status" if STATES.contains(&value) => Ok(PodFilter::Status(value.to_owned())),
         "status" => Err(format!("the states are {}", STATES.join(", "))),
-        _ => Err("the keys are name, id, status and label".to_owned()),
+        "ancestor" => Ok(PodFilter::Ancestor(value.to_owned())),
+        "exited" => value
+            .parse()
+            .map(PodFilter::Exited)
+            .map_err(|_| "an exit status is a number from 0 to 255".to_owned()),
+        "health" if ["starting", "healthy", "unhealthy"].contains(&value) => {
+            Ok(PodFilter::Health(value.to_owned()))
+        }
+        "health" => Err("health is starting, healthy or unhealthy".to_owned()),
+        "network" => Ok(PodFilter::Network(value.to_owned())),
+        "volume" => Ok(PodFilter::Volume(value.to_owned())),
+        _ => Err(
+            "the keys are name, id, status, label, ancestor, exited, health, network and volume".to_owned(),
+        ),
     }
 }
 
@@ -194,13 +224,57 @@ fn same_key(one: &PodFilter, other: &PodFilter) -> bool {
 fn passes_one(pod: &PodEntry, filter: &PodFilter) -> bool {
     let name = pod.record.as_ref().and_then(|record| record.name.as_ref());
     match filter {
-        PodFilter::Name(text) => name.is_some_and(|name| name.as_str().contains(text)),
+        PodFilter::Name(pattern) => {
+            // docker's names begin with a slash.
+            let like = |name: &str| Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(name));
+            name.is_some_and(|name| like(name.as_str()) || like(&format!("/{name}")))
+        }
         PodFilter::Id(begin) => pod.uuid.starts_with(begin),
         PodFilter::Status(state) if state == "paused" => is_paused(pod),
         PodFilter::Status(state) => pod.state.as_str() == state && !(state == "running" && is_paused(pod)),
         PodFilter::Label(label) => {
             let asked = pod.asked().ok().flatten();
             asked.is_some_and(|asked| label.passes(&asked.spec.labels))
+        }
+        PodFilter::Ancestor(image) => {
+            let row = as_docker::pod_row(
+                pod,
+                pod.asked().ok().flatten().map(|asked| asked.spec).as_ref(),
+                0,
+            );
+            let mut names = row["Image"].as_str().unwrap_or_default().split(',');
+            let ids = pod.record.iter().flat_map(|record| &record.images);
+            let hex = image.trim_start_matches("sha256:");
+            let mut ids = ids.filter_map(|id| id.get("sha256:".len()..));
+            names.any(|name| is_named(name, image)) || (hex.len() >= 4 && ids.any(|id| id.starts_with(hex)))
+        }
+        PodFilter::Exited(status) => {
+            pod.state == PodState::Exited && crate::show::exit_status(pod) == Some(*status)
+        }
+        PodFilter::Health(health) => {
+            let apps = pod.status.iter().flat_map(|status| &status.apps);
+            let mut found = apps.filter_map(|app| app.health);
+            found.any(|found| found.as_str() == health)
+        }
+        PodFilter::Network(network) => {
+            let row = as_docker::pod_row(
+                pod,
+                pod.asked().ok().flatten().map(|asked| asked.spec).as_ref(),
+                0,
+            );
+            let mut joined = row["Networks"].as_str().unwrap_or_default().split(',');
+            joined.any(|name| name == network)
+        }
+        PodFilter::Volume(volume) => {
+            let record = pod.record.iter();
+            let mut mounts = record.flat_map(|record| record.apps.iter().flat_map(|app| &app.mounts));
+            let named = |record: &isopod_runtime::pods::files::PodRecord| {
+                let hosts = record.volumes.iter().filter_map(|volume| volume.host.as_ref());
+                let mut paths = hosts.map(|host| host.path());
+                paths.any(|path| path.ends_with(format!("volumes/{volume}")))
+            };
+            mounts.any(|mount| mount.target == *volume || mount.volume.as_str() == volume)
+                || pod.record.as_ref().is_some_and(named)
         }
     }
 }

@@ -203,7 +203,7 @@ fn overrides(node: &Node<'_>, deploy: Option<&Node<'_>>, shared: &Shared<'_>) ->
         match flag(&node, flags::read_security_opt(OsStr::new(&word))) {
             Some(SecurityOption::NoNewPrivileges(value)) => overrides.no_new_privileges = Some(value),
             Some(SecurityOption::Seccomp(seccomp)) => overrides.seccomp = Some(seccomp),
-            None => {}
+            Some(SecurityOption::NoHostProfile) | None => {}
         }
     }
     for (name, limit) in node.entries("ulimits") {
@@ -219,6 +219,7 @@ fn overrides(node: &Node<'_>, deploy: Option<&Node<'_>>, shared: &Shared<'_>) ->
             .extend(flag(&limit, flags::read_ulimit(OsStr::new(&text))));
     }
     limits(node, deploy, &mut overrides);
+    check_swap(node, &overrides);
     health_check(node, &mut overrides);
     platform(node);
     overrides
@@ -256,6 +257,25 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
         resources.memory_request_bytes = bytes(&reserved, "memory").or(resources.memory_request_bytes);
         resources.cpu_request_millis =
             flag_at(&reserved, "cpus", flags::read_cpu_millis).or(resources.cpu_request_millis);
+    }
+}
+
+/// Whether the swap space that is asked for can be had: none, or as much as there is.
+fn check_swap(node: &Node<'_>, overrides: &Overrides) {
+    let Some((node, word)) = word_at(node, "memswap_limit").filter(|(_, word)| word != "-1" && word != "0")
+    else {
+        return;
+    };
+    let both = flag(
+        &node,
+        flags::read_memory_bytes("memswap_limit", OsStr::new(&word)),
+    );
+    if both.is_some() && both != overrides.resources.memory_limit_bytes {
+        node.unsupported(
+            "swap space is",
+            None,
+            "the guest has none: write as much as `mem_limit`, or leave it out",
+        );
     }
 }
 

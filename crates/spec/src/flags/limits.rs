@@ -157,6 +157,38 @@ pub fn read_cpu_millis(text: &OsStr) -> Result<u32, InvalidFlag> {
     })
 }
 
+/// Reads `--cpu-quota`, in microseconds; 0 is no limit, as is `-1`.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number.
+pub fn read_cpu_quota(text: &OsStr) -> Result<u64, InvalidFlag> {
+    read("--cpu-quota", text, |word| match word {
+        "-1" => Ok(0),
+        _ => word.parse().map_err(|_| {
+            form(
+                "it is not a number of microseconds",
+                "write `50000`, or `--cpus 0.5`",
+            )
+        }),
+    })
+}
+
+/// Reads `--cpu-period`, in microseconds.
+///
+/// # Errors
+/// [`InvalidFlag`] for what is no whole number from 1000 to 1000000, the kernel's bounds.
+pub fn read_cpu_period(text: &OsStr) -> Result<u64, InvalidFlag> {
+    read("--cpu-period", text, |word| {
+        let micros = word.parse().ok();
+        micros
+            .filter(|micros| (1_000..=1_000_000).contains(micros))
+            .ok_or(form(
+                "it is not a number of microseconds from 1000 to 1000000",
+                "write `100000`, or `--cpus` instead of both",
+            ))
+    })
+}
+
 /// Reads `--cpu-shares`, a weight of which 1024 stand for one CPU, into thousandths of a CPU.
 ///
 /// # Errors
@@ -241,6 +273,8 @@ pub(crate) enum SecurityOption {
     NoNewPrivileges(bool),
     /// `seccomp=unconfined`, `seccomp=builtin`, `seccomp=FILE`.
     Seccomp(Seccomp),
+    /// `apparmor=unconfined`, `label=disable`: what an app in a VM is, whatever the host has of them.
+    NoHostProfile,
 }
 
 /// Reads `--security-opt`: docker's options, as far as they mean something in a VM of the pod's own.
@@ -260,6 +294,9 @@ pub(crate) fn read_security_opt(text: &OsStr) -> Result<SecurityOption, InvalidF
             ("seccomp", Some("builtin")) => Ok(SecurityOption::Seccomp(Seccomp::RuntimeDefault)),
             ("seccomp", Some(file)) if !file.is_empty() => {
                 Ok(SecurityOption::Seccomp(Seccomp::Profile(PathBuf::from(file))))
+            }
+            ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {
+                Ok(SecurityOption::NoHostProfile)
             }
             ("apparmor" | "label" | "systempaths" | "writable-cgroups" | "credentialspec", _) => {
                 Err(FlagFault::Unsupported {
@@ -364,10 +401,12 @@ mod tests {
                 SecurityOption::Seccomp(Seccomp::RuntimeDefault),
             ),
             ("seccomp=/a/b.json", SecurityOption::Seccomp(profile)),
+            ("apparmor=unconfined", SecurityOption::NoHostProfile),
+            ("label:disable", SecurityOption::NoHostProfile),
         ] {
             assert_eq!(read_security_opt(os(text)).unwrap(), expected, "{text}");
         }
-        for bad in ["apparmor=unconfined", "label=disable", "seccomp=", "seccomp", "x"] {
+        for bad in ["apparmor=mine", "label=type:a_t", "seccomp=", "seccomp", "x"] {
             assert!(read_security_opt(os(bad)).is_err(), "{bad}");
         }
     }

@@ -92,6 +92,10 @@ fn network(text: &str) -> Result<Network, FlagFault> {
     let kind = words.next().unwrap_or_default();
     let options: Vec<&str> = words.collect();
     match kind {
+        other if other.starts_with("container:") => Err(FlagFault::Unsupported {
+            what: shown(other),
+            hint: "apps that share a network are those of one pod: put both into one command line, with `---` between them",
+        }),
         "none" if options.is_empty() => Ok(Network::None),
         "none" => Err(FlagFault::form("a pod without a network has no options of it")),
         // docker's own default has no other meaning for a single pod.

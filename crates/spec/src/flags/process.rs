@@ -56,11 +56,13 @@ pub const PROCESS: [AppFlag; 8] = [
     AppFlag::text(
         "security-opt",
         "OPTION",
-        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE, a profile in docker's format",
+        "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE, a profile in docker's format; apparmor=unconfined and \
+         label=disable are what every app is",
         |app, text| {
             match read_security_opt(text)? {
                 SecurityOption::NoNewPrivileges(value) => app.no_new_privileges = Some(value),
                 SecurityOption::Seccomp(seccomp) => app.seccomp = Some(seccomp),
+                SecurityOption::NoHostProfile => {}
             }
             Ok(())
         },

@@ -30,14 +30,11 @@ pub(super) const REFUSED: &[Flag] = &[
         "cgroup-parent",
         "run the pod within that cgroup: `systemd-run --slice=SLICE isopod run ...`",
     ),
-    refused("cgroupns", OWN_KERNEL),
     refused("cpu-count", WINDOWS),
     refused("cpu-percent", WINDOWS),
     refused("io-maxbandwidth", WINDOWS),
     refused("io-maxiops", WINDOWS),
     refused("isolation", WINDOWS),
-    refused("cpu-period", "write `--cpus N`, which is quota by period"),
-    refused("cpu-quota", "write `--cpus N`, which is quota by period"),
     refused(
         "cpu-rt-period",
         "the guest's kernel has no groups with real-time shares: leave it out",
@@ -65,12 +62,7 @@ pub(super) const REFUSED: &[Flag] = &[
     ),
     refused("link-local-ip", ADDRESS),
     refused("link", OTHER_POD),
-    refused("ipc", OTHER_POD),
     refused("uts", OWN_KERNEL),
-    refused(
-        "memory-swap",
-        "the guest has no swap space: a memory limit is all that an app has",
-    ),
     refused("memory-swappiness", "the guest has no swap space: leave it out"),
     refused_switch(
         "oom-kill-disable",
@@ -81,10 +73,6 @@ pub(super) const REFUSED: &[Flag] = &[
         "the logs of an app are bounded as they are: leave it out",
     ),
     refused("runtime", "a pod's VM is what runs it: leave it out"),
-    refused(
-        "volume-driver",
-        "mount the volume on the host, and share it: `-v SOURCE:TARGET`",
-    ),
     refused_switch(
         "use-api-socket",
         "there is no docker daemon whose socket could be passed on: leave it out",

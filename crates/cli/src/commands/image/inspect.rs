@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use isopod_image::Digest;
+use isopod_image::{Digest, Image};
 use isopod_runtime::Settings;
 use isopod_spec::Architecture;
 use serde_json::{Value, json};
@@ -53,6 +53,14 @@ pub(crate) fn document_of(word: &str, settings: &Settings) -> Result<Value, Repo
     Images::open(settings)?.document(word)
 }
 
+/// How the image with that ID is run, as its config says it, where the store has it.
+pub(crate) fn run_config_of(id: &str, settings: &Settings) -> Option<Value> {
+    let images = Images::open(settings).ok()?;
+    let image = images.store.find(Some(id), None).ok()?;
+    let config: Value = serde_json::from_slice(&images.store.config(&image).ok()?).ok()?;
+    Some(config["config"].clone())
+}
+
 impl Images<'_> {
     /// What isopod itself knows of an image.
     fn own(&self, word: &str) -> Result<Value, Report> {
@@ -90,6 +98,7 @@ impl Images<'_> {
         Ok(json!({
             "Id": image.id.to_string(),
             "RepoTags": image.names,
+            "RepoDigests": digests(&image),
             "Created": image.created,
             "Architecture": image.architecture,
             "Os": image.os,
@@ -99,4 +108,19 @@ impl Images<'_> {
             "RootFS": { "Type": "layers", "Layers": config["rootfs"]["diff_ids"] },
         }))
     }
+}
+
+/// Its names with the digest of its manifest in the place of their tags.
+fn digests(image: &Image) -> Vec<String> {
+    let Some(manifest) = image.manifest else {
+        return Vec::new();
+    };
+    let bare = |name: &String| match name.rsplit_once(':') {
+        Some((bare, tag)) if !tag.contains('/') => bare.to_owned(),
+        _ => name.clone(),
+    };
+    let mut names: Vec<String> = image.names.iter().map(bare).collect();
+    names.sort();
+    names.dedup();
+    names.iter().map(|name| format!("{name}@{manifest}")).collect()
 }

@@ -69,7 +69,7 @@ impl ImageList {
 }
 
 /// Whether a name is the one that is asked for: with docker's registry and tag, or without them.
-fn is_named(known: &str, asked: &str) -> bool {
+pub(crate) fn is_named(known: &str, asked: &str) -> bool {
     let short = ["docker.io/library/", "docker.io/"];
     let short = short.iter().find_map(|begin| known.strip_prefix(begin));
     let same = |known: &str| {
