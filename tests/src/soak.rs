@@ -166,7 +166,7 @@ impl Tally {
         text + &format!("| all | {lives} | | |\n")
     }
 
-    fn add(&mut self, victim: Victim, seen: Seen) {
+    fn add(&mut self, victim: Victim, seen: SeenLife) {
         let row = self.0.entry(victim).or_default();
         row.lives += 1;
         *row.states.entry(seen.state).or_default() += 1;
@@ -175,7 +175,7 @@ impl Tally {
 }
 
 /// What became of a life.
-struct Seen {
+struct SeenLife {
     state: String,
     told: String,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{LIFE, Life, NETWORK, Neighbours, PATIENCE, Seen, Victim, WORK, status, wait_until};
+use super::{LIFE, Life, NETWORK, Neighbours, PATIENCE, SeenLife, Victim, WORK, status, wait_until};
 use crate::host::Host;
 use crate::running::kill;
 use crate::{Bench, Output, Pod, faults, leftovers};
@@ -30,7 +30,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub(super) fn live(&self, life: &Life) -> Seen {
+    pub(super) fn live(&self, life: &Life) -> SeenLife {
         match life.victim {
             Victim::Import => self.import(life),
             Victim::Prepare => self.prepare(life),
@@ -150,7 +150,7 @@ impl Place<'_> {
         format!("\"{}\"", first.trim_end_matches("; its last lines:"))
     }
 
-    fn import(&self, life: &Life) -> Seen {
+    fn import(&self, life: &Life) -> SeenLife {
         let state = self.bench.dir().join(life.name());
         let running = self.pod(life).state(&state).subcommand("prepare").start();
         std::thread::sleep(self.import.mul_f64(life.moment));
@@ -177,13 +177,13 @@ impl Place<'_> {
         let left = [leftovers::pods(&state), unfinished(&state)].concat();
         assert!(left.is_empty(), "{left:?}");
         fs::remove_dir_all(&state).expect("the state is removed");
-        Seen {
+        SeenLife {
             state: if killed { seen } else { "prepared" }.to_owned(),
             told: "the next one prepared".to_owned(),
         }
     }
 
-    fn prepare(&self, life: &Life) -> Seen {
+    fn prepare(&self, life: &Life) -> SeenLife {
         let running = self.pod(life).subcommand("prepare").start();
         // What it does is done in a few milliseconds here.
         std::thread::sleep(Duration::from_millis(120).mul_f64(life.moment));
@@ -195,23 +195,23 @@ impl Place<'_> {
         if told == "prepared" {
             let _ = self.bench.isopod_command(["rm", &life.name()]).expect(0);
         }
-        Seen { state, told }
+        SeenLife { state, told }
     }
 
-    fn run(&self, life: &Life) -> Seen {
+    fn run(&self, life: &Life) -> SeenLife {
         let running = self.pod(life).start();
         std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
         running.signal(Signal::KILL);
         let _ = running.wait();
         self.all_gone(life);
-        Seen {
+        SeenLife {
             state,
             told: self.told(life),
         }
     }
 
-    fn detach(&self, life: &Life) -> Seen {
+    fn detach(&self, life: &Life) -> SeenLife {
         let running = self.pod(life).flags(["-d"]).start();
         std::thread::sleep(self.start.mul_f64(1.2 * life.moment));
         let state = self.state(life);
@@ -236,10 +236,10 @@ impl Place<'_> {
             let _ = self.bench.isopod_command(["rm", "-f", &life.name()]);
         }
         self.all_gone(life);
-        Seen { state, told }
+        SeenLife { state, told }
     }
 
-    fn lose_process(&self, life: &Life) -> Seen {
+    fn lose_process(&self, life: &Life) -> SeenLife {
         let running = self.pod(life).flags(["-d"]).start();
         let victim = self.find(life, |line| match life.victim {
             Victim::Supervisor => line.contains(" internal-supervise "),
@@ -263,14 +263,14 @@ impl Place<'_> {
         }
         assert_said(&running.wait());
         self.all_gone(life);
-        Seen {
+        SeenLife {
             state,
             told: self.told(life),
         }
     }
 
     /// Started while its VM of before is perhaps still ending: it runs, with one VM and on its own files.
-    fn start_again(&self, life: &Life, state: String) -> Seen {
+    fn start_again(&self, life: &Life, state: String) -> SeenLife {
         let words = ["start", &life.name()].map(OsString::from);
         let again = self
             .bench
@@ -287,10 +287,10 @@ impl Place<'_> {
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
         let told = "started again at once, it runs".to_owned();
-        Seen { state, told }
+        SeenLife { state, told }
     }
 
-    fn lose_agent(&self, life: &Life) -> Seen {
+    fn lose_agent(&self, life: &Life) -> SeenLife {
         let pod = self.pod(life).flags(["-d", "--pid", "vm"]);
         let _ = pod.start().wait().expect(0);
         std::thread::sleep(self.start.mul_f64(life.moment / 2.0));
@@ -300,14 +300,14 @@ impl Place<'_> {
             .bench
             .isopod_command(["exec", &life.name(), "--", "sh", "-c", script]);
         self.all_gone(life);
-        Seen {
+        SeenLife {
             state,
             told: self.told(life),
         }
     }
 
     /// QEMU is stopped: it is seen, and either heard again or killed.
-    fn fall_silent(&self, life: &Life) -> Seen {
+    fn fall_silent(&self, life: &Life) -> SeenLife {
         let killed = life.number.is_multiple_of(2);
         let policy = if killed { "kill:20" } else { "report" };
         let pod = self.pod(life).flags(["-d", "--on-silent", policy]);
@@ -321,7 +321,7 @@ impl Place<'_> {
             wait_until("it is killed", || seen()["state"] == "exited");
             self.all_gone(life);
             let told = self.told(life);
-            return Seen { state, told };
+            return SeenLife { state, told };
         }
         wait_until("it is silent", || seen()["silentMs"].as_u64().is_some());
         kill(qemu, Signal::CONT);
@@ -330,10 +330,10 @@ impl Place<'_> {
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
         let told = "it was silent, and heard again".to_owned();
-        Seen { state, told }
+        SeenLife { state, told }
     }
 
-    fn lose_client(&self, life: &Life) -> Seen {
+    fn lose_client(&self, life: &Life) -> SeenLife {
         let (bench, name) = (self.bench, life.name());
         let _ = self.pod(life).flags(["-d"]).start().wait().expect(0);
         let words: &[&str] = match life.number % 3 {
@@ -360,7 +360,7 @@ impl Place<'_> {
             Some(_) => told += &self.told(life),
         }
         self.all_gone(life);
-        Seen { state, told }
+        SeenLife { state, told }
     }
 
     /// Nothing is left behind `gc` but the neighbours.
