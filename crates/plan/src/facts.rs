@@ -162,6 +162,8 @@ pub struct HostFacts {
     pub own_users: OwnUsers,
     /// Whether a guest was seen to run with KVM.
     pub kvm: Kvm,
+    /// Whether QEMU finds [`QBOOT`](crate::vm::board::QBOOT).
+    pub qboot: bool,
     /// Whether a mount namespace can be had (in a user namespace when not root).
     pub namespaces: Namespaces,
     /// The program that makes file systems for volumes on disk (`mkfs.ext4`, with `debugfs` beside it).

@@ -14,6 +14,7 @@ use isopod_guest::Ensured;
 use isopod_plan::distribution::Distribution;
 use isopod_plan::doctor::{GuestReport, HostReport, KvmReport, RegistryReport, Subordinates, Trouble};
 use isopod_plan::facts::{HostUser, Kvm};
+use isopod_plan::vm::board;
 use isopod_spec::{Architecture, Vm};
 use isopod_vm::{kvm, launch, virtiofsd};
 
@@ -21,7 +22,7 @@ use crate::Settings;
 use crate::gather::guest::{image, make_readable, wanted};
 use crate::gather::{distribution, host as facts};
 use crate::networks::addresses::programs;
-use crate::programs::{find_program, find_qemu};
+use crate::programs::{find_program, find_qemu, has_qboot};
 use crate::state_dir;
 use crate::subordinates;
 
@@ -105,6 +106,7 @@ fn kvm(settings: &Settings, qemu: Option<&Path>, guest: Option<&Ensured>) -> Kvm
         kernel: &guest.image.kernel,
         initrd: &guest.image.initrd,
         digest: &guest.image.digest,
+        firmware: board::firmware(Architecture::HOST, has_qboot(qemu)),
     };
     let found: Kvm = kvm::works(
         &settings.isopod,

@@ -32,6 +32,13 @@ fn qemu_in(search: &[PathBuf], architecture: Architecture, root: &Path) -> Optio
         .or_else(|| find_program(search, QEMU_KVM.1))
 }
 
+/// Whether that QEMU finds [`board::QBOOT`]: it looks where it is installed itself.
+pub(crate) fn has_qboot(qemu: &Path) -> bool {
+    let program = qemu.canonicalize().ok();
+    let prefix = program.as_deref().and_then(Path::parent).and_then(Path::parent);
+    prefix.is_some_and(|prefix| prefix.join("share/qemu").join(board::QBOOT).is_file())
+}
+
 fn is_program(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
@@ -41,6 +48,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn qboot_is_looked_for_where_qemu_is_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for dir in ["opt/qemu/bin", "opt/qemu/share/qemu", "usr/bin"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        std::fs::write(at("opt/qemu/bin/qemu-system-x86_64"), "").unwrap();
+        std::os::unix::fs::symlink(at("opt/qemu/bin/qemu-system-x86_64"), at("usr/bin/qemu")).unwrap();
+        assert!(!has_qboot(&at("usr/bin/qemu")));
+        std::fs::write(at("opt/qemu/share/qemu/qboot.rom"), "").unwrap();
+        assert!(has_qboot(&at("usr/bin/qemu")));
+        assert!(!has_qboot(&at("usr/bin/none")));
+    }
 
     #[test]
     fn qemu_is_found_by_each_of_its_names() {

@@ -224,6 +224,7 @@ impl Making {
             templates: Templates::of(&settings.state_dir),
             key: template::key(&saved, &host.templates),
             restored: Qemu {
+                firmware: saved.firmware,
                 append: saved.append.clone(),
                 devices: saved.devices.clone(),
                 origin: VmOrigin::Restored {

@@ -4,7 +4,7 @@
 //! guest is booted that ends at once, with a deadline, and the answer is kept for this boot of the host and this
 //! kernel of the guest.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -36,6 +36,8 @@ pub struct Guest<'a> {
     pub initrd: &'a Path,
     /// What names both: another guest is another question.
     pub digest: &'a str,
+    /// The firmware, where it is not the board's own.
+    pub firmware: Option<&'static str>,
 }
 
 /// Whether `guest` runs with KVM; `remembered` is the directory that keeps answers. QEMU begins as a launcher of `isopod`: it ends
@@ -92,6 +94,7 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         guest.kernel.as_ref(),
         "-initrd".as_ref(),
     ];
+    let firmware = guest.firmware.into_iter().flat_map(|name| ["-bios", name]);
     let rest: [&OsStr; 3] = [guest.initrd.as_ref(), "-append".as_ref(), append.as_ref()];
     let launcher = Launcher {
         parent: std::process::id(),
@@ -102,7 +105,12 @@ fn try_guest(isopod: &Path, qemu: &Path, guest: &Guest<'_>) -> Result<(), String
         isolation: Isolation::Mounts,
         user: None,
         capabilities: Capabilities::Dropped,
-        command: words.into_iter().chain(rest).map(OsStr::to_owned).collect(),
+        command: words
+            .into_iter()
+            .chain(rest)
+            .map(OsStr::to_owned)
+            .chain(firmware.map(OsString::from))
+            .collect(),
     };
     let child = launch::command(isopod)
         .args(launcher.argv())

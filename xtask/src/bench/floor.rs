@@ -23,6 +23,9 @@ const LEFT_OUT: [&str; 6] = ["-name", "-chardev", "-blockdev", "-fsdev", "-netde
 /// Switches of QEMU that `isopod` uses and that take no value.
 const WITHOUT_VALUE: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
 
+/// The switch for another firmware than the board's own.
+const FIRMWARE: &str = "-bios";
+
 /// The kernel parameter that makes the agent end the VM at once, and what it says before.
 const PROBE: &str = "isopod.probe";
 const ANSWER: &str = "isopod-probe ok";
@@ -63,12 +66,16 @@ impl Floor {
 
     /// The same as one would write it by hand: without what `isopod` tells VM, CPU and kernel to be faster.
     pub(super) fn untuned(&self) -> Self {
-        self.with(&[
+        let mut untuned = self.with(&[
             ("-machine", "q35,memory-backend=memory".into()),
             ("-accel", "tcg".into()),
             ("-cpu", "max".into()),
             ("-append", format!("console=ttyS0 quiet panic=-1 {PROBE}").into()),
-        ])
+        ]);
+        if let Some(at) = untuned.args.iter().position(|arg| arg == FIRMWARE) {
+            untuned.args.drain(at..at + 2);
+        }
+        untuned
     }
 
     /// The same with other values of some switches.

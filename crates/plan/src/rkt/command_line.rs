@@ -88,6 +88,7 @@ impl RktPlan {
             cpu: "host".into(),
             smp: self.cpus,
             memory_mib: self.memory_mib,
+            firmware: None,
             kernel: "bzImage".into(),
             initrd: None,
             append: format!("console=ttyS0 root=/dev/root rootfstype=9p rootflags=trans=virtio {PARAMETERS}"),

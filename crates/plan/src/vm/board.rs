@@ -35,6 +35,20 @@ pub fn board(architecture: Architecture, accel: Accelerator) -> Machine {
     }
 }
 
+/// A firmware that starts QEMU's kernel and nothing else ("x86 System emulator", `microvm`). QEMU has it since version 5.1, not every
+/// distribution does.
+pub const QBOOT: &str = "qboot.rom";
+
+/// The firmware, where the board's own is not the best: SeaBIOS looks for disks, keyboards and option ROMs before the kernel, for 100 ms
+/// under emulation, and leaves the kernel more to do. A VM with `vmgenid` does not start with qboot.
+#[must_use]
+pub fn firmware(architecture: Architecture, has_qboot: bool) -> Option<&'static str> {
+    match architecture {
+        Architecture::Amd64 => has_qboot.then_some(QBOOT),
+        Architecture::Arm64 => None,
+    }
+}
+
 /// The processor.
 #[must_use]
 pub fn cpu(architecture: Architecture, accel: Accelerator) -> &'static str {

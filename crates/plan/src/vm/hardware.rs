@@ -144,6 +144,7 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         cpu: board::cpu(architecture, accel).to_owned(),
         smp: vm.cpus,
         memory_mib: vm.memory_mib,
+        firmware: board::firmware(architecture, host.qboot),
         kernel: host.guest.kernel.clone(),
         initrd: Some(host.guest.initrd.clone()),
         append: kernel::parameters(architecture, vm.cpus, accel),

@@ -22,6 +22,8 @@ pub struct Qemu {
     pub cpu: String,
     /// `-smp`.
     pub smp: u32,
+    /// `-bios`, where it is not the board's own firmware.
+    pub firmware: Option<&'static str>,
     /// `-m`, in MiB, and the object that backs it.
     pub memory_mib: u32,
     /// `-kernel`.
@@ -299,6 +301,9 @@ impl Qemu {
         switch("-smp", self.smp.to_string().into());
         switch("-m", self.memory_mib.to_string().into());
         switch("-object", self.memory().into());
+        if let Some(firmware) = self.firmware {
+            switch("-bios", firmware.into());
+        }
         switch("-kernel", self.kernel.clone().into());
         if let Some(initrd) = &self.initrd {
             switch("-initrd", initrd.clone().into());
@@ -331,7 +336,7 @@ impl Qemu {
         for device in &self.devices {
             switch("-device", device.value());
         }
-        // The kernel is there already: the firmware is not to look for one on the disks. What it would keep of them lies at
+        // The kernel is there already: SeaBIOS is not to look for one on the disks. What it would keep of them lies at
         // the end of the memory and makes the kernel move the guest image, which takes 80 ms under emulation.
         switch("-boot", "strict=on".into());
         if let VmOrigin::Restored { .. } = self.origin {

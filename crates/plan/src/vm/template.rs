@@ -33,6 +33,9 @@ const FUNCTIONS: usize = 8;
 /// where all pages are the VM's own.
 const MOST_COMMON_MIB: u32 = 512;
 
+/// The board's own firmware: qboot stops at the table of `vmgenid`, which has it write where the guest keeps the number.
+const FIRMWARE: Option<&str> = None;
+
 /// How many devices a VM that is restored may have.
 pub const PLACES: usize = PORTS * FUNCTIONS;
 
@@ -160,6 +163,7 @@ pub fn template(pod: &Qemu) -> Qemu {
         blockdevs: Vec::new(),
         fsdevs: Vec::new(),
         netdevs: Vec::new(),
+        firmware: FIRMWARE,
         append: format!("{} {WORD}", pod.append),
         devices: own_devices(pod),
         origin: VmOrigin::Template,
@@ -198,6 +202,7 @@ pub fn restored(pod: &Qemu) -> Option<Qemu> {
         .flat_map(|port| port.iter().rev().cloned())
         .collect();
     Some(Qemu {
+        firmware: FIRMWARE,
         append: format!("{} {WORD}", pod.append),
         devices: own_devices(pod),
         origin: VmOrigin::Restored { mapping, added },

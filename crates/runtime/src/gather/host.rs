@@ -9,6 +9,7 @@ use isopod_plan::distribution::{Distribution, Need};
 use isopod_plan::facts::{
     GuestFacts, HostFacts, HostUser, Kvm, NamespaceFault, Namespaces, NetworkFacts, OwnUsers, Owner,
 };
+use isopod_plan::vm::board;
 use isopod_plan::vm::confinement::{self, Isolation};
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_namespaces::UserNamespaces;
@@ -23,7 +24,7 @@ use isopod_vm::netns;
 use isopod_vm::virtiofsd;
 use rustix::thread::CapabilitySet;
 
-use crate::programs::find_program;
+use crate::programs::{find_program, has_qboot};
 use crate::{Settings, resolver, routes, state_dir, subordinates, templates};
 
 /// As much as is read of an image's `/etc/passwd` and `/etc/group`, and of the host's resolver configuration.
@@ -56,6 +57,7 @@ pub(super) fn host(
             .volumes
             .iter()
             .any(|volume| matches!(volume.kind, VolumeKind::Host(_)));
+    let qboot = has_qboot(qemu);
     let kvm = match spec.vm.accel {
         Accel::Tcg => Kvm::NotAsked,
         Accel::Auto | Accel::Kvm if architecture != Architecture::HOST => Kvm::Unusable(format!(
@@ -67,6 +69,7 @@ pub(super) fn host(
                 kernel: &guest.kernel,
                 initrd: &guest.initrd,
                 digest: &guest.digest,
+                firmware: board::firmware(architecture, qboot),
             };
             kvm::works(
                 &settings.isopod,
@@ -87,6 +90,7 @@ pub(super) fn host(
             .flatten(),
         own_users: own_users(),
         kvm,
+        qboot,
         namespaces: namespaces(settings),
         mkfs: mkfs(settings),
         free_bytes: free_bytes(&settings.state_dir),

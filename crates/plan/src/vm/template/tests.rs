@@ -1,4 +1,5 @@
 use super::*;
+use crate::vm::board;
 
 fn device(driver: &'static str, properties: &[(&'static str, &str)]) -> Device {
     let properties = properties.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
@@ -27,6 +28,7 @@ fn pod(disks: usize, more: &[Device]) -> Qemu {
         machine: board::board(Architecture::Amd64, Accelerator::Kvm),
         cpu: "host".into(),
         smp: 1,
+        firmware: Some(board::QBOOT),
         memory_mib: 512,
         kernel: "/guest/vmlinux".into(),
         initrd: Some("/guest/initrd".into()),
@@ -96,6 +98,17 @@ fn a_template_and_what_is_restored_from_it_have_the_same_switches_but_where_memo
     }
     let argv = format!("{:?}", template(&pods[3]).argv());
     assert!(argv.contains("null,id=agent") && !argv.contains("share.sock") && !argv.contains("agent.sock"));
+}
+
+/// `vmgenid` and qboot do not go together.
+#[test]
+fn a_template_has_the_boards_own_firmware_and_a_pod_that_boots_the_quick_one() {
+    let pod = pod(0, &[]);
+    assert!(pod.argv().contains(&board::QBOOT.into()));
+    for qemu in [template(&pod), restored(&pod).unwrap()] {
+        assert!(qemu.devices.iter().any(|device| device.driver == "vmgenid"));
+        assert!(!qemu.argv().contains(&"-bios".into()));
+    }
 }
 
 #[test]
