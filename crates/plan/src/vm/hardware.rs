@@ -61,31 +61,8 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         path: layout::AGENT_SOCKET.into(),
     }];
     let mut fsdevs = Vec::new();
-    let port = vec![
-        ("chardev", "agent".to_owned()),
-        ("name", isopod_contract::PORT_NAME.to_owned()),
-    ];
-    let mut devices = vec![
-        Device {
-            driver: "virtio-serial-pci",
-            properties: vec![],
-        },
-        Device {
-            driver: "virtserialport",
-            properties: port,
-        },
-    ];
-    for (i, disk) in disks.iter().enumerate() {
-        let mut properties = vec![("drive", format!("disk{i}"))];
-        if !disk.read_only {
-            // Where the host has no room, QEMU would stop the VM and wait for some: the app that writes is to know.
-            properties.push(("werror", "report".to_owned()));
-        }
-        devices.push(Device {
-            driver: "virtio-blk-pci",
-            properties,
-        });
-    }
+    let mut devices = agent_devices();
+    devices.extend(disks.iter().enumerate().map(disk_device));
     match sharing {
         Some(Sharing {
             transport: Transport::Virtiofs(_),
@@ -95,22 +72,18 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
                 id: "share",
                 path: layout::VIRTIOFSD_SOCKET.into(),
             });
-            let properties = vec![
-                ("chardev", "share".to_owned()),
-                ("tag", layout::SHARE_TAG.to_owned()),
-            ];
-            devices.push(Device {
-                driver: "vhost-user-fs-pci",
-                properties,
-            });
+            devices.push(device(
+                "vhost-user-fs-pci",
+                [
+                    ("chardev", "share".to_owned()),
+                    ("tag", layout::SHARE_TAG.to_owned()),
+                ],
+            ));
         }
         Some(sharing) => {
             for (fsdev, tag) in nine_p(sharing, host.user, *ownership) {
-                let properties = vec![("fsdev", fsdev.id.clone()), ("mount_tag", tag)];
-                devices.push(Device {
-                    driver: "virtio-9p-pci",
-                    properties,
-                });
+                let properties = [("fsdev", fsdev.id.clone()), ("mount_tag", tag)];
+                devices.push(device("virtio-9p-pci", properties));
                 fsdevs.push(fsdev);
             }
         }
@@ -119,10 +92,8 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
     devices.extend(network.iter().flat_map(|network| network.devices()));
     // Last: the guest numbers disks and interfaces by their order.
     if host.guest.modules.contains(BALLOON_MODULE) {
-        devices.push(Device {
-            driver: "virtio-balloon-pci",
-            properties: vec![("free-page-reporting", "on".to_owned())],
-        });
+        let reporting = ("free-page-reporting", "on".to_owned());
+        devices.push(device("virtio-balloon-pci", [reporting]));
     }
     let architecture = host.guest.architecture;
     check_devices(&devices)?;
@@ -132,11 +103,6 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         // First: those that say no slot get what is left.
         devices.splice(0..0, template::ports());
     }
-    let blockdevs = disks.iter().enumerate().map(|(i, disk)| Blockdev {
-        node_name: format!("disk{i}"),
-        filename: disk.file.clone(),
-        read_only: disk.read_only,
-    });
     Ok(Qemu {
         architecture,
         program: PathBuf::from(board::program(architecture)),
@@ -150,12 +116,45 @@ pub fn qemu(vm: &Vm, accel: Accelerator, host: &HostFacts, attached: &Attached<'
         append: kernel::parameters(architecture, vm.cpus, accel),
         serial: Serial::Stdout,
         chardevs,
-        blockdevs: blockdevs.collect(),
+        blockdevs: disks.iter().enumerate().map(blockdev).collect(),
         fsdevs,
         netdevs: network.map(PodNetwork::netdevs).unwrap_or_default(),
         devices,
         origin: VmOrigin::Booted,
     })
+}
+
+fn device<const N: usize>(driver: &'static str, properties: [(&'static str, String); N]) -> Device {
+    Device {
+        driver,
+        properties: properties.into(),
+    }
+}
+
+/// What the agent speaks to the host through.
+fn agent_devices() -> Vec<Device> {
+    let port = [
+        ("chardev", "agent".to_owned()),
+        ("name", isopod_contract::PORT_NAME.to_owned()),
+    ];
+    vec![device("virtio-serial-pci", []), device("virtserialport", port)]
+}
+
+fn disk_device((i, disk): (usize, &Disk)) -> Device {
+    let mut device = device("virtio-blk-pci", [("drive", format!("disk{i}"))]);
+    if !disk.read_only {
+        // Where the host has no room, QEMU would stop the VM and wait for some: the app that writes is to know.
+        device.properties.push(("werror", "report".to_owned()));
+    }
+    device
+}
+
+fn blockdev((i, disk): (usize, &Disk)) -> Blockdev {
+    Blockdev {
+        node_name: format!("disk{i}"),
+        filename: disk.file.clone(),
+        read_only: disk.read_only,
+    }
 }
 
 /// The 9p servers: one for the pod's share, or one for each volume.
@@ -239,12 +238,8 @@ mod tests {
     #[test]
     fn more_devices_than_slots_share_them_in_their_order() {
         let devices = |count: usize| {
-            let driver = "virtio-blk-pci";
-            let device = |i| Device {
-                driver,
-                properties: vec![("drive", format!("disk{i}"))],
-            };
-            let mut devices: Vec<Device> = (0..count).map(device).collect();
+            let disk = |i| device("virtio-blk-pci", [("drive", format!("disk{i}"))]);
+            let mut devices: Vec<Device> = (0..count).map(disk).collect();
             check_devices(&devices)?;
             share_slots(&mut devices, PCI_SLOTS);
             Ok::<_, Fault>(devices)
