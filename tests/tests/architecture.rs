@@ -43,6 +43,7 @@ fn a_pod_of_arm64_has_its_volumes_its_exit_code_and_exec() {
         let flags = [
             "--platform",
             "linux/arm64",
+            "--rm",
             "--name",
             transport,
             "--transport",

@@ -63,6 +63,27 @@ fn flags_have_dockers_meaning() {
     assert_eq!(uuid.len(), 36, "{uuid}");
 
     let mut scenarios = Scenarios::default();
+    scenarios.run("what has a name is kept when it has exited", || {
+        let isopod = |words: &str| bench.isopod_command(words.split(' ')).expect(0);
+        assert_eq!(isopod("logs first").text(), expected);
+        assert_eq!(
+            isopod("inspect -f {{.State.Status}}-{{.State.ExitCode}} first").text(),
+            "exited-0\n"
+        );
+        let again = bench
+            .pod()
+            .flags(["--name", "first"])
+            .app(&image)
+            .sh("true")
+            .run();
+        assert!(
+            again.status == 125 && again.stderr.contains("`first`"),
+            "{}",
+            again.stderr
+        );
+        let _ = isopod("rm first");
+        assert_eq!(isopod("ps -aq").text(), "");
+    });
     scenarios.run("a second pod has the volume", || {
         let again = bench
             .pod()

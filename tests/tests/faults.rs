@@ -189,7 +189,7 @@ fn what_hangs_is_stopped() {
         });
     };
     let early = "the pod was stopped before its guest had come up";
-    let running = pod("one").start();
+    let running = pod("one").flags(["--rm"]).start();
     starting(&running, "one");
     let begun = Instant::now();
     running.signal(Signal::TERM);

@@ -157,7 +157,7 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
     let server = bench
         .pod()
         .flags(netns(&one))
-        .flags(["--name", "one"])
+        .flags(["--rm", "--name", "one"])
         .app(&busybox);
     let script = "ip address show eth0; ip route; ip -6 route; ip neigh show nud permanent; mkdir /tmp/www; echo one says hi > /tmp/www/hi; \
                   httpd -p 80 -h /tmp/www; httpd -p [::]:81 -h /tmp/www; echo ready; sleep 1000";

@@ -132,7 +132,7 @@ fn the_terminal_is_given_back() {
     let pod = || {
         bench
             .pod()
-            .flags(["-i", "--name", "f", "--detach-keys", "ctrl-a,d"])
+            .flags(["-i", "--rm", "--name", "f", "--detach-keys", "ctrl-a,d"])
     };
     let pod = || pod().app(&bench.busybox()).with(["-t"]).args(["sh"]);
     let out = pod().stdin("").run();

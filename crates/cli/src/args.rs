@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use isopod_runtime::pods::files::Stdin;
+use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_spec::flags::VolumesFrom;
 use isopod_spec::{
     Accel, Architecture, FailurePolicy, GuestKernel, ImplicitVolumes, MacAddress, NamedPort, Network,
@@ -107,6 +107,17 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
+    /// What becomes of the pod when it has ended. In the foreground it is kept for those who can name it: `logs`, `start`, `cp`,
+    /// `commit` and `rm` are for what has a name, or a file with its UUID.
+    pub(crate) fn keep(&self) -> Keep {
+        let can_be_named = self.name.is_some() || self.cidfile.is_some();
+        match self.mode {
+            _ if self.remove => Keep::UntilEnded,
+            RunMode::Foreground if !can_be_named => Keep::UntilEnded,
+            RunMode::Foreground | RunMode::Detached => Keep::UntilRemoved,
+        }
+    }
+
     /// Those of pods of these files, in the background.
     pub(crate) fn in_background(files: FileArgs) -> Self {
         Self::of(PodSource::Files(files))

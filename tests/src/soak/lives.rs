@@ -199,7 +199,7 @@ impl Place<'_> {
     }
 
     fn run(&self, life: &Life) -> SeenLife {
-        let running = self.pod(life).start();
+        let running = self.pod(life).flags(["--rm"]).start();
         std::thread::sleep(self.start.mul_f64(1.5 * life.moment));
         let state = self.state(life);
         running.signal(Signal::KILL);

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use isopod_runtime::Settings;
 use isopod_runtime::pods::Claim;
-use isopod_runtime::pods::files::Keep;
 
 use crate::args::{RunArgs, RunMode};
 use crate::failure::Failure;
@@ -20,11 +19,7 @@ use crate::{background, foreground, id_files, preparation};
 /// A [`Failure`] when they could not be run to their end.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let begun = std::time::Instant::now();
-    let keep = match (args.mode, args.remove) {
-        (RunMode::Detached, false) => Keep::UntilRemoved,
-        _ => Keep::UntilEnded,
-    };
-    let claims = preparation::pods(args, keep, settings)?;
+    let claims = preparation::pods(args, args.keep(), settings)?;
     match args.mode {
         RunMode::Foreground => {
             if let Some(file) = &args.pidfile {

@@ -184,7 +184,7 @@ pub struct Asked {
 pub enum Keep {
     /// It stays until somebody removes it.
     UntilRemoved,
-    /// It is removed (`--rm`, and every pod that ran in the foreground).
+    /// It is removed (`--rm`, and a pod in the foreground that nobody could name).
     UntilEnded,
     /// It is removed, and stays as long as it was not started (`create --rm`).
     UntilRun,

@@ -79,7 +79,7 @@ pub(super) const NOT_BESIDE_FILES: [&str; 13] = [
 pub(super) const FLAGS: &[Flag] = &[
     Flag::pod_switch(
         "rm",
-        "Remove the pod when it has exited, as every pod in the foreground is",
+        "Remove the pod when it has exited, as a pod in the foreground without `--name` and `--cidfile` is",
         |pod, on| pod.remove = on,
     ),
     Flag::pod(
