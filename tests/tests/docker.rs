@@ -56,7 +56,7 @@ fn flags_have_dockers_meaning() {
         "nofile=77",
         "-w/srv/data",
     ]);
-    let out = pod.sh(script).run().expect(0);
+    let out = pod.sh(script).start().wait().expect(0);
     let expected = "of the file, of the flag\nof the image\ndeep\nof the image\ntmpfs\n8\n192.0.2.7\tdb\n77\n/srv/data\n";
     assert_eq!(out.text(), expected);
     let uuid = std::fs::read_to_string(file("cid")).expect("a file with the UUID");
@@ -75,7 +75,8 @@ fn flags_have_dockers_meaning() {
             .flags(["--name", "first"])
             .app(&image)
             .sh("true")
-            .run();
+            .start()
+            .wait();
         assert!(
             again.status == 125 && again.stderr.contains("`first`"),
             "{}",

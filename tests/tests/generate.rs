@@ -353,7 +353,7 @@ fn the_values_of_secrets_are_in_what_is_generated_and_nowhere_else() {
 fn a_generated_pod_runs_as_the_one_that_it_is_of() {
     let bench = Bench::new();
     let site = bench.source("site", &[("index.html", "<h1>\n")]);
-    let out = by_flags(&bench, &site).run().expect(0);
+    let out = by_flags(&bench, &site).flags(["--rm"]).run().expect(0);
     let _ = by_flags(&bench, &site)
         .subcommand("prepare")
         .start()

@@ -135,7 +135,7 @@ services:
   shop:
     image: {busybox}
     command: [sh, -c, \"wget -qO- http://one/hi; sleep 1000\"]
-    networks: {{front: {{aliases: [till], ipv4_address: 10.90.0.77}}}}
+    networks: {{front: {{aliases: [till], ipv4_address: 10.90.0.77, ipv6_address: \"fd49:534f:5045::77\"}}}}
     stop_grace_period: 1s
 networks: {{front: {{external: true}}}}
 "
@@ -151,8 +151,12 @@ networks: {{front: {{external: true}}}}
             let words = ["exec", "--app", "side", "one", "nslookup", name];
             // Its status is that of the IPv6 question.
             let found = bench.isopod_command(words);
-            assert!(found.text().contains("10.90.0.77"), "{name}: {found:?}");
+            for address in ["10.90.0.77", "fd49:534f:5045::77"] {
+                assert!(found.text().contains(address), "{name}: {found:?}");
+            }
         }
+        let own = isopod(&["exec", "-T", "shop", "ip", "-6", "address"]).expect(0);
+        assert!(own.text().contains("fd49:534f:5045::77/64"), "{}", own.text());
         let _ = isopod(&["down"]).expect(0);
     });
     scenarios.run("a hostile guest of an internal network reaches nothing else", || {

@@ -144,7 +144,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         assert_eq!(status(&bench, "web")["apps"][1]["exitStatus"], 143);
         assert_eq!(status(&bench, "web")["state"], "running");
         refused(
-            &isopod(&bench, "kill web b"),
+            &isopod(&bench, "kill web --app b"),
             "error: pod `web`: app `b` does not run",
         );
     });

@@ -150,7 +150,7 @@ fn comes_and_goes(bench: &Bench, transport: &str, server: &str) {
         },
     );
     scenarios.run("an app that is restarted has them, and asserts them", || {
-        text(bench, "kill p a");
+        text(bench, "kill p --app a");
         runs_again(bench);
         assert_eq!(
             sh(

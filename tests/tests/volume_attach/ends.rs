@@ -29,11 +29,11 @@ fn an_app_that_starts_anew_has_it_or_fails() {
         let _ = bench.isopod_command(words).expect(0);
     };
     in_guest("umount /opt/stage2/a/rootfs/data");
-    text(&bench, "kill p a");
+    text(&bench, "kill p --app a");
     runs_again(&bench);
     assert_eq!(sh(&bench, "a", "cat /data/f"), "data\n");
     in_guest("umount /opt/stage2/a/rootfs/data; mount -t tmpfs none /mnt");
-    text(&bench, "kill p a");
+    text(&bench, "kill p --app a");
     let status = text(&bench, "status --wait p");
     let words = "a: volume `data` was not mounted (`opt-stage2-a-rootfs-data.mount`): ";
     assert!(
