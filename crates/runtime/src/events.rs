@@ -131,7 +131,6 @@ pub enum EventKind {
     /// The guest does not answer any more.
     Silent,
     /// It answers again.
-    #[serde(alias = "heard")]
     Responsive,
 }
 

@@ -224,14 +224,11 @@ impl Making {
             templates: Templates::of(&settings.state_dir),
             key: template::key(&saved, &host.templates),
             restored: Qemu {
-                firmware: saved.firmware,
-                append: saved.append.clone(),
-                devices: saved.devices.clone(),
                 origin: VmOrigin::Restored {
                     mapping: Mapping::Private,
                     added: Vec::new(),
                 },
-                ..bare
+                ..saved.clone()
             },
             saved,
             confinement,

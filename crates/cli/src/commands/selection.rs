@@ -36,7 +36,7 @@ pub(crate) struct Selection {
 pub(crate) enum Missing {
     /// A fault.
     Fails,
-    /// Told, and none (`--ignore`).
+    /// Noted, and no failure (`--ignore`).
     IsNoted,
 }
 

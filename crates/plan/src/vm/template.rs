@@ -33,9 +33,6 @@ const FUNCTIONS: usize = 8;
 /// where all pages are the VM's own.
 const MOST_COMMON_MIB: u32 = 512;
 
-/// The board's own firmware: qboot stops at the table of `vmgenid`, which has it write where the guest keeps the number.
-const FIRMWARE: Option<&str> = None;
-
 /// How many devices a VM that is restored may have.
 pub const PLACES: usize = PORTS * FUNCTIONS;
 
@@ -163,10 +160,18 @@ pub fn template(pod: &Qemu) -> Qemu {
         blockdevs: Vec::new(),
         fsdevs: Vec::new(),
         netdevs: Vec::new(),
-        firmware: FIRMWARE,
+        origin: VmOrigin::Template,
+        ..in_common(pod)
+    }
+}
+
+/// What a template has in common with what is restored from it; the rest is the pod's. Its firmware is the board's own: qboot stops at
+/// the table of `vmgenid`, which has it write where the guest keeps the number.
+fn in_common(pod: &Qemu) -> Qemu {
+    Qemu {
+        firmware: None,
         append: format!("{} {WORD}", pod.append),
         devices: own_devices(pod),
-        origin: VmOrigin::Template,
         ..pod.clone()
     }
 }
@@ -202,11 +207,8 @@ pub fn restored(pod: &Qemu) -> Option<Qemu> {
         .flat_map(|port| port.iter().rev().cloned())
         .collect();
     Some(Qemu {
-        firmware: FIRMWARE,
-        append: format!("{} {WORD}", pod.append),
-        devices: own_devices(pod),
         origin: VmOrigin::Restored { mapping, added },
-        ..pod.clone()
+        ..in_common(pod)
     })
 }
 

@@ -97,6 +97,8 @@ pub(crate) enum NetworkFilter {
     Label(LabelFilter),
     /// Those that no pod is in, or that one is in.
     Dangling(bool),
+    /// All: docker's keys for what every network is here.
+    Any,
 }
 
 fn network_filter(text: &str) -> Result<NetworkFilter, String> {
@@ -112,8 +114,10 @@ fn network_filter(text: &str) -> Result<NetworkFilter, String> {
         ("dangling", "false" | "0") => Ok(NetworkFilter::Dangling(false)),
         ("dangling", _) => Err("it is true or false".to_owned()),
         // docker's: those that it has from the start, of which there are none here.
-        ("type", "custom") | ("scope", "local") => Ok(NetworkFilter::Name(String::new())),
-        _ => Err("the keys are name, id, driver, label and dangling".to_owned()),
+        ("type", "custom") | ("scope", "local") => Ok(NetworkFilter::Any),
+        _ => {
+            Err("the keys are name, id, driver, label, dangling, type (custom) and scope (local)".to_owned())
+        }
     }
 }
 
@@ -125,6 +129,7 @@ fn passes(shown: &Shown, filters: &[NetworkFilter]) -> bool {
         NetworkFilter::Driver(driver) => network.driver == *driver,
         NetworkFilter::Label(label) => label.passes(&network.labels),
         NetworkFilter::Dangling(dangling) => shown.pods.is_empty() == *dangling,
+        NetworkFilter::Any => true,
     };
     filters.iter().all(|filter| {
         let alike = |other: &&NetworkFilter| match filter {
@@ -134,4 +139,18 @@ fn passes(shown: &Shown, filters: &[NetworkFilter]) -> bool {
         };
         filters.iter().filter(alike).any(is)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside a name it must not let every name pass.
+    #[test]
+    fn what_all_networks_are_is_a_key_of_its_own() {
+        for word in ["type=custom", "scope=local"] {
+            assert_eq!(network_filter(word), Ok(NetworkFilter::Any), "{word}");
+        }
+        assert!(network_filter("type=builtin").unwrap_err().contains("custom"));
+    }
 }
