@@ -38,7 +38,6 @@ pub const EXITED: i64 = 2;
 pub struct Refused {
     /// gRPC's code.
     pub code: String,
-    /// Why.
     pub text: String,
 }
 

@@ -48,7 +48,6 @@ const DEFAULT_RUNS: usize = 5;
 /// How many lives a soak has where `--lives` does not say.
 const DEFAULT_LIVES: u64 = 200;
 
-/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Print the usage.

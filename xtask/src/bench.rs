@@ -141,7 +141,6 @@ enum Start {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     Virtiofs,
-    /// There is none.
     None,
 }
 

@@ -9,7 +9,6 @@ use crate::out;
 /// A shown command continues in the next line where it would be wider than this, in columns.
 const WIDTH: usize = 100;
 
-/// A command.
 pub(crate) fn command<S: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,
     args: impl IntoIterator<Item = S>,

@@ -81,7 +81,6 @@ const CHECKS: [Check; 11] = [
     ("times", times),
 ];
 
-/// Runs the task.
 pub(crate) fn run(accel: Accel, binaries: Option<&Path>) -> Result<(), Failure> {
     packages::ensure(Purpose::Run, Consent::Ask)?;
     let isopod = match binaries {

@@ -36,7 +36,6 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "fish/vendor_completions.d/isopod.fish"),
 ];
 
-/// What was made.
 pub(crate) struct Packages {
     /// The package for Debian and what is made of it.
     pub(crate) deb: PathBuf,

@@ -88,7 +88,6 @@ pub(crate) enum Purpose {
 /// Whether packages may be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// Yes.
     Given,
     /// The user is to be asked.
     Ask,

@@ -32,7 +32,6 @@ const WRITE: &str = "cat /data/from-guest.txt; echo no > /data/refused.txt";
 /// The exit status with which `isopod` says that it failed itself.
 const OWN_FAILURE: i32 = 125;
 
-/// Runs the task.
 pub(crate) fn run(consent: Consent) -> Result<(), Failure> {
     out::part("1/5 what Debian has to bring");
     packages::ensure(Purpose::Run, consent)?;

@@ -25,12 +25,7 @@ const MAX_LENGTHLESS_BYTES: u64 = 16 * 1024 * 1024;
 pub enum PackError {
     /// A file could not be read.
     #[error("cannot read `{}`", .path.to_string_lossy().escape_debug())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A device, where none is kept.
     #[error("`{}` is a device, which is not copied", .0.to_string_lossy().escape_debug())]
     Device(PathBuf),
@@ -39,12 +34,7 @@ pub enum PackError {
     Socket(PathBuf),
     /// A file that says it is empty, as those of `/proc` do, cannot be read, or only in part.
     #[error("cannot read `{}`, which does not say how long it is", .path.to_string_lossy().escape_debug())]
-    Lengthless {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Lengthless { path: PathBuf, source: io::Error },
     /// The archive could not be written.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),

@@ -31,11 +31,9 @@ pub struct Time {
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file.
     File,
     /// Another name of a file that came before.
     HardLink,
-    /// A symbolic link.
     Symlink,
     CharDevice,
     BlockDevice,
@@ -49,15 +47,12 @@ pub enum EntryKind {
 pub struct Entry {
     /// Its name, as it stands.
     pub name: Vec<u8>,
-    /// What it is.
     pub kind: EntryKind,
     /// What a link leads to, as it stands.
     pub link: Vec<u8>,
     /// The permission bits alone (`07777`).
     pub mode: u16,
-    /// The owner.
     pub uid: u32,
-    /// The group.
     pub gid: u32,
     /// When it was modified.
     pub mtime: Time,
@@ -81,7 +76,6 @@ pub enum TarError {
     Read {
         /// Where in the stream.
         offset: u64,
-        /// The cause.
         #[source]
         source: io::Error,
     },

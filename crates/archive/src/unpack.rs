@@ -45,7 +45,6 @@ pub enum UnpackError {
     Target {
         /// The target.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// A name of the archive's leads out of the target, or nowhere.
@@ -68,7 +67,6 @@ pub enum UnpackError {
     Write {
         /// The file, below the target.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

@@ -159,14 +159,11 @@ pub(crate) struct Publish {
 /// Which of its standard outputs a command in the foreground connects the apps to (`--attach`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outputs {
-    /// Standard output.
     pub(crate) stdout: bool,
-    /// Standard error.
     pub(crate) stderr: bool,
 }
 
 impl Default for Outputs {
-    /// Both.
     fn default() -> Self {
         Self {
             stdout: true,
@@ -190,7 +187,6 @@ pub(crate) enum RunMode {
 pub(crate) enum PodSource {
     /// The command line.
     Apps {
-        /// The pod.
         spec: Box<PodSpec>,
         /// `--env-file` of each app: files that the caller reads.
         env_files: Vec<Vec<PathBuf>>,
@@ -203,7 +199,6 @@ pub(crate) enum PodSource {
     Files(FileArgs),
     /// `--pod-manifest`: a file that the caller reads.
     Manifest {
-        /// The file.
         path: PathBuf,
         /// The flags that change it.
         flags: PodFlags,

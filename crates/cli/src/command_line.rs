@@ -18,11 +18,9 @@ use crate::settings::Global;
 pub(crate) struct Cli {
     /// What applies to every command.
     pub(crate) global: Global,
-    /// What to do.
     pub(crate) command: Command,
 }
 
-/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// `run`: run a pod.

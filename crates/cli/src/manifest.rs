@@ -22,7 +22,6 @@ const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// A pod that was asked for, and the manifest that it comes from, if it does.
 pub(crate) struct Asked {
-    /// The pod.
     pub(crate) spec: PodSpec,
     /// The UUID that it must have, where something of it depends on that.
     pub(crate) uuid: Option<String>,
@@ -35,7 +34,6 @@ enum DescribedIn {
     Flags,
     /// In a manifest of this text and name.
     Manifest(String, String),
-    /// In pod files.
     Files(Box<PodFile>),
 }
 

@@ -168,7 +168,6 @@ fn names_of(apps: &[AppRecord]) -> Vec<String> {
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// It has exited.
     Exited,
     /// Every app has been ready, or it has exited.
     Ready,

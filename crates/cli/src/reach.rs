@@ -40,7 +40,6 @@ impl ReachError {
 pub(crate) enum Reach<'a> {
     /// The pod runs: its supervisor leads there.
     Running(&'a PodEntry),
-    /// It was opened.
     Opened(&'a Agent),
 }
 

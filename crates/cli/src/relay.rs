@@ -196,7 +196,6 @@ pub(crate) fn run(
 
 /// This command, connected with a supervisor.
 struct Connected {
-    /// The pod's directory.
     path: PathBuf,
     socket: UnixDatagram,
     child: Child,

@@ -104,9 +104,7 @@ pub struct NewDirectory {
     pub path: String,
     /// Its permission bits.
     pub mode: u32,
-    /// Its owner.
     pub uid: u32,
-    /// Its group.
     pub gid: u32,
     /// Whether what an earlier life of the pod left in it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -237,9 +235,7 @@ pub struct FreshRoot {
 pub struct GuestDevice {
     /// Its path below the app's `/dev`.
     pub path: String,
-    /// Its major number.
     pub major: u32,
-    /// Its minor number.
     pub minor: u32,
 }
 
@@ -271,7 +267,6 @@ impl GuestApp {
 pub struct GuestProbe {
     /// What it is called in messages: `liveness probe`.
     pub name: String,
-    /// What is done.
     pub check: GuestCheck,
     /// When it is done first.
     pub initial_delay_ms: u64,
@@ -311,7 +306,6 @@ pub struct GuestEnding {
 pub struct GuestHandler {
     /// What it is called in messages: `postStart handler`.
     pub name: String,
-    /// What is done.
     pub check: GuestCheck,
     /// How the app is ended when it fails; `None`: it is not.
     pub on_failure: Option<GuestEnding>,
@@ -332,7 +326,6 @@ pub enum GuestCheck {
         tls: bool,
         /// To which address; `None`: the loopback interface's.
         host: Option<IpAddr>,
-        /// To which port.
         port: u16,
         /// The path with its query.
         path: String,
@@ -343,7 +336,6 @@ pub enum GuestCheck {
     Grpc {
         /// Whether TLS is spoken; the server's certificate is not looked at.
         tls: bool,
-        /// At which port.
         port: u16,
         /// The service; empty: the server's own health.
         service: String,
@@ -352,7 +344,6 @@ pub enum GuestCheck {
     Tcp {
         /// To which address; `None`: the loopback interface's.
         host: Option<IpAddr>,
-        /// To which port.
         port: u16,
     },
     /// Waits, and succeeds.

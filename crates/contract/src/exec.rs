@@ -51,11 +51,8 @@ pub struct Request {
 /// Who a command is and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exactly {
-    /// Its user.
     pub uid: u32,
-    /// Its group.
     pub gid: u32,
-    /// Its supplementary groups.
     pub groups: Vec<u32>,
     /// The capabilities that it and its children may ever have: a bit for each (capabilities(7)).
     pub capabilities: u64,
@@ -66,9 +63,7 @@ pub struct Exactly {
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
-    /// Its lines.
     pub rows: u16,
-    /// Its columns.
     pub cols: u16,
 }
 

@@ -125,7 +125,6 @@ impl Part {
 pub struct GuestProcess {
     /// Who it is.
     pub identity: GuestIdentity,
-    /// Where it starts.
     pub working_dir: String,
     /// The capabilities that it and its children may ever have: a bit for each (capabilities(7)).
     pub capabilities: u64,
@@ -143,11 +142,8 @@ pub struct GuestProcess {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestIdentity {
-    /// Its user.
     pub uid: u32,
-    /// Its group.
     pub gid: u32,
-    /// Its supplementary groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<u32>,
 }

@@ -72,7 +72,6 @@ pub enum HostStream {
     Root {
         /// The app; it need not run.
         app: AppIndex,
-        /// What of it.
         part: RootPart,
     },
     /// 10: brings apps and what they need, or the whole pod ([`crate::arrival`]).
@@ -263,18 +262,11 @@ pub enum AppReport {
         uptime_ms: u64,
     },
     /// 1: it will never run. Its last message.
-    Failed {
-        /// Why.
-        cause: FailureCause,
-    },
+    Failed { cause: FailureCause },
     /// 2: it has ended; what it wrote went to its streams before. Its last message.
-    Exited {
-        /// How it ended.
-        status: ExitStatus,
-    },
+    Exited { status: ExitStatus },
     /// 3: it has ended and will be restarted. Only for an app with a restart policy. Its streams live on.
     Restarting {
-        /// How it ended.
         status: ExitStatus,
         /// When it will be started, in milliseconds from now.
         in_ms: u32,

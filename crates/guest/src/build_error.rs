@@ -24,7 +24,6 @@ pub enum BuildError {
     /// The kernel cannot be started directly.
     #[error("cannot use kernel `{}`", .path.display())]
     Kernel {
-        /// The kernel.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
@@ -44,23 +43,13 @@ pub enum BuildError {
     },
     /// systemd does not say its version.
     #[error("cannot determine the version of `{}`", .path.display())]
-    SystemdVersion {
-        /// systemd.
-        path: PathBuf,
-    },
+    SystemdVersion { path: PathBuf },
     /// systemd is older than what the guest can be made of.
     #[error("`{}` is version {version}, the oldest supported is {OLDEST_SYSTEMD}", .path.display())]
-    SystemdTooOld {
-        /// systemd.
-        path: PathBuf,
-        version: u32,
-    },
+    SystemdTooOld { path: PathBuf, version: u32 },
     /// The agent would need libraries before there are any.
     #[error("agent `{}` is not a static binary", .path.display())]
-    AgentNotStatic {
-        /// The agent.
-        path: PathBuf,
-    },
+    AgentNotStatic { path: PathBuf },
     /// The files do not fit into an archive.
     #[error("cannot pack the guest's files")]
     Archive(#[from] ArchiveError),
@@ -69,7 +58,6 @@ pub enum BuildError {
     Write {
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: io::Error,
     },

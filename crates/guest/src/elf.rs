@@ -55,7 +55,6 @@ pub enum ElfError {
     /// A program or library that is no ELF file.
     #[error("`{}` is no ELF file of 64 bits", .path.display())]
     Parse {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
@@ -64,7 +63,6 @@ pub enum ElfError {
     /// A program or library for another processor.
     #[error("`{}` is no program or library of {wanted}", .path.display())]
     Foreign {
-        /// The file.
         path: PathBuf,
         /// The processor that the guest is for.
         wanted: Architecture,

@@ -67,7 +67,6 @@ pub struct GuestImage {
 pub struct GcError {
     /// The image's directory.
     pub path: PathBuf,
-    /// The system's reason.
     #[source]
     pub source: io::Error,
 }

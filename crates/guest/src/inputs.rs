@@ -15,9 +15,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read `{}`", .path.display())]
 pub struct ReadError {
-    /// The file.
     pub path: PathBuf,
-    /// The system's reason.
     #[source]
     pub source: io::Error,
 }
@@ -71,7 +69,6 @@ impl Inputs {
         }
     }
 
-    /// Reads a file.
     pub(crate) fn read(&mut self, path: &Path) -> Result<Vec<u8>, ReadError> {
         let error = |source| ReadError {
             path: path.to_owned(),

@@ -29,7 +29,6 @@ use crate::inputs::{Inputs, ReadError};
 pub struct WantedModule {
     /// Its name, with `_` for `-`.
     pub name: &'static str,
-    /// What for.
     pub reason: &'static str,
 }
 
@@ -207,11 +206,7 @@ pub enum ModulesError {
     Read(#[from] ReadError),
     /// A line is not as depmod(8) writes it.
     #[error("`{}` has a line without a colon: `{line}`", .path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        line: String,
-    },
+    Line { path: PathBuf, line: String },
     /// A module depends on one that has no entry of its own.
     #[error("module `{name}` needs `{dependency}`, which `modules.dep` does not have")]
     Dependency {

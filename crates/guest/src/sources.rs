@@ -105,10 +105,7 @@ pub enum FindError {
     },
     /// A directory of modules was named, and no kernel of its release is there.
     #[error("no kernel for the modules in `{}`", .modules_dir.display())]
-    NoKernelOf {
-        /// The directory.
-        modules_dir: PathBuf,
-    },
+    NoKernelOf { modules_dir: PathBuf },
     /// A kernel was named, but its modules are not there.
     #[error("kernel `{}` is release `{release}`, which has no modules below `{}`", .kernel.display(), .root.display())]
     NoModules {

@@ -38,9 +38,7 @@ pub enum ExtractError {
     /// A file cannot be written.
     #[error("cannot write `{path}`")]
     Write {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },

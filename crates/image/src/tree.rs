@@ -76,7 +76,6 @@ impl Metadata {
     }
 }
 
-/// An inode.
 #[derive(Debug)]
 pub(crate) struct Inode {
     pub(crate) kind: Kind,

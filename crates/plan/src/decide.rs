@@ -23,7 +23,6 @@ use crate::volumes::{self, AskedBy, Roots, Rules, Source, View, VolumeMount, Vol
 pub(crate) struct Decided {
     /// Its mounts, parents first.
     pub mounts: Arc<[VolumeMount]>,
-    /// What it executes.
     pub process: Process,
     /// How its health is looked after.
     pub health: AppHealth,

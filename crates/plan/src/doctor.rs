@@ -14,7 +14,6 @@ use crate::vm::user_namespaces::UserNamespaces;
 #[derive(Clone, Debug)]
 pub struct HostReport {
     pub distribution: Distribution,
-    /// Who asks.
     pub user: HostUser,
     /// QEMU and its version.
     pub qemu: Option<(PathBuf, String)>,
@@ -37,7 +36,6 @@ pub struct HostReport {
     pub user_namespaces: UserNamespaces,
     /// The users that an ordinary user may be beside himself.
     pub subordinates: Subordinates,
-    /// The state directory.
     pub state_dir: PathBuf,
     /// What can be written there, in bytes.
     pub free_bytes: u64,
@@ -73,9 +71,7 @@ pub struct GuestReport {
 /// Something that stands against a pod, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What is wrong.
     pub what: String,
-    /// What to do.
     pub fix: Option<String>,
 }
 
@@ -121,7 +117,6 @@ pub struct Finding {
     pub topic: &'static str,
     /// How much it matters.
     pub level: Level,
-    /// What was found.
     pub what: String,
     /// What to do about it; there is something wherever it is not [`Level::Ok`].
     pub fix: Option<String>,

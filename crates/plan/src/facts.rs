@@ -54,7 +54,6 @@ impl AppFacts {
 /// What is known of an app's root.
 #[derive(Clone, Debug)]
 pub struct RootFacts {
-    /// What it is.
     pub origin: RootOrigin,
     /// How it wants to be run, where it is an image.
     pub config: RunConfig,
@@ -90,7 +89,6 @@ pub enum RootOrigin {
 pub struct SourceFacts {
     /// The path with every symbolic link followed.
     pub path: PathBuf,
-    /// What it is.
     pub kind: SourceKind,
     /// Which file that is; none where it is to be made.
     pub id: Option<FileId>,
@@ -143,7 +141,6 @@ pub struct VolumeImageFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     Directory,
-    /// A regular file.
     File,
 }
 
@@ -262,7 +259,6 @@ pub enum HostUser {
     Root,
     /// Anyone else.
     Ordinary {
-        /// The user's ID.
         uid: u32,
     },
 }
@@ -295,14 +291,12 @@ impl SubordinateIds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdRange {
     pub first: u32,
-    /// How many.
     pub count: u32,
 }
 
 /// Whether a process can become a user that nobody else is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnUsers {
-    /// It can.
     Available,
     /// It cannot, for this reason.
     Unavailable(String),
@@ -322,7 +316,6 @@ pub enum Kvm {
 /// Whether a private mount namespace can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// It can.
     Available,
     /// It cannot, for this reason.
     Unavailable(String),
@@ -332,7 +325,6 @@ pub enum Namespaces {
     WithoutRoot(String),
 }
 
-/// A virtiofsd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Virtiofsd {
     pub program: PathBuf,
@@ -384,6 +376,5 @@ pub struct GuestFacts {
 pub struct Owner {
     /// The user that the caller's files belong to in the guest.
     pub uid: u32,
-    /// The group.
     pub gid: u32,
 }

@@ -31,7 +31,6 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
-/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A pod without apps.
@@ -64,7 +63,6 @@ pub enum Fault {
         app: AppName,
         /// The mount point's name, which is the name of the volume it wants.
         mount_point: VolumeName,
-        /// Its path.
         target: PathBuf,
     },
     /// Two mounts at one place.
@@ -91,7 +89,6 @@ pub enum Fault {
         volume: VolumeName,
         /// The target as it was asked for.
         target: PathBuf,
-        /// Why not.
         reason: TargetFault,
     },
     /// A path within a volume that cannot be mounted.
@@ -104,16 +101,13 @@ pub enum Fault {
         volume: VolumeName,
         /// The path as it was asked for.
         sub_path: PathBuf,
-        /// Why not.
         reason: TargetFault,
     },
     /// A source that cannot be shared.
     #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
         volume: VolumeName,
-        /// Its source.
         path: PathBuf,
-        /// Why not.
         reason: String,
     },
     /// Something about a volume that cannot be done.
@@ -143,7 +137,6 @@ pub enum Fault {
     #[error("app `{app}`: `{}` in its image is {what}", shown(path))]
     CommandNotExecutable {
         app: AppName,
-        /// The program.
         path: PathBuf,
         /// What it is instead.
         what: &'static str,
@@ -175,7 +168,6 @@ pub enum TargetFault {
     /// A directory onto a file or the other way round.
     #[error("it is a {there}, and a {mounted} cannot be mounted there")]
     KindDiffers {
-        /// What is there.
         there: &'static str,
         /// What should be mounted.
         mounted: &'static str,
@@ -191,7 +183,6 @@ pub enum TargetFault {
     Hides {
         /// What is mounted below.
         volume: VolumeName,
-        /// Where.
         place: PathBuf,
     },
     /// Neither a directory nor a regular file.

@@ -17,13 +17,10 @@ const MAX_LINKS: usize = 40;
 /// What a root holds at one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// What it is.
     pub kind: NodeKind,
     /// Permission bits, `0o7777` at most.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
@@ -31,7 +28,6 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     Directory,
-    /// A regular file.
     File,
     /// A symbolic link, with what it points to.
     Symlink(PathBuf),

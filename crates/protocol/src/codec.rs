@@ -28,10 +28,7 @@ pub enum ReadMessageError {
     Malformed(#[source] postcard::Error),
     /// Something follows the message within its length.
     #[error("{bytes} bytes follow the message within its length")]
-    Trailing {
-        /// How many.
-        bytes: usize,
-    },
+    Trailing { bytes: usize },
 }
 
 /// Why a message could not be written.

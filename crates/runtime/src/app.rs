@@ -43,12 +43,7 @@ pub enum AddError {
     Fill(#[from] FillError),
     /// A volume's source that is missing could not be made.
     #[error("cannot make `{}`, the source of a volume", path.display())]
-    Source {
-        /// The source.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Source { path: PathBuf, source: std::io::Error },
     /// What comes cannot be written.
     #[error("cannot write what comes to the VM")]
     Write(#[source] std::io::Error),
@@ -61,7 +56,6 @@ pub struct PlannedApp {
     pub add: AddApp,
     /// What comes to the guest, which follows the request.
     pub files: Vec<u8>,
-    /// Notes.
     pub notices: Vec<String>,
     /// The sources of volumes that were not there, and were made.
     pub made: Vec<MissingSource>,

@@ -151,7 +151,6 @@ pub enum Request {
 /// A network that a pod joins, as it was planned, or leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkChange {
-    /// It joins it.
     Connect(Box<JoinedNetwork>),
     /// It leaves the one of that name.
     Disconnect(NetworkName),
@@ -190,10 +189,7 @@ pub enum Answer {
     /// 0: it is done, or on its way.
     Done,
     /// 1: it cannot be done.
-    Refused {
-        /// Why.
-        reason: String,
-    },
+    Refused { reason: String },
     /// 2: it cannot be done while something is in use.
     Busy {
         /// What, and by whom.
@@ -203,7 +199,6 @@ pub enum Answer {
     Outdated,
     /// 4: it cannot be done, and what to do about that is known.
     Hinted {
-        /// Why.
         reason: String,
         /// What to do about it.
         hint: String,
@@ -236,12 +231,7 @@ impl From<Fault> for Refusal {
 pub enum ControlError {
     /// Nobody listens.
     #[error("cannot reach the pod's supervisor at `{}`", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
     /// The question could not be sent.
     #[error("cannot speak with the pod's supervisor")]
     Write(#[source] WriteMessageError),
@@ -257,13 +247,11 @@ pub enum ControlError {
     /// Its process is stopped.
     #[error("the pod's supervisor, process {0}, is stopped (SIGSTOP)")]
     Stopped(u32),
-    /// It hung up.
     #[error("the pod's supervisor ended before it answered")]
     Ended,
     /// It said no.
     #[error("the pod's supervisor refuses: {reason}")]
     Refused {
-        /// Why.
         reason: String,
         /// What to do about it.
         hint: Option<String>,

@@ -55,10 +55,8 @@ pub struct Event {
     pub version: u32,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// The pod's UUID.
     pub uuid: String,
     /// The pod's name, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +84,6 @@ pub struct Event {
     pub left_out: Option<u64>,
 }
 
-/// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
@@ -110,7 +107,6 @@ pub enum EventKind {
     AppUnready,
     /// An app's processes are held.
     AppPaused,
-    /// They continue.
     AppUnpaused,
     /// An app's probes find it healthy.
     AppHealthy,
@@ -130,12 +126,10 @@ pub enum EventKind {
     VolumeDetached,
     /// The guest does not answer any more.
     Silent,
-    /// It answers again.
     Responsive,
 }
 
 impl EventKind {
-    /// All of them.
     pub const ALL: [EventKind; 21] = [
         EventKind::Prepared,
         EventKind::Started,

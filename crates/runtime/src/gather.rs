@@ -41,7 +41,6 @@ use sources::{FoundSource, MissingSource};
 pub struct Gathered {
     /// What planning needs.
     pub facts: Facts,
-    /// The guest image.
     pub guest: GuestImage,
     /// The kernel that was asked for, by absolute paths.
     pub kernel: GuestKernel,

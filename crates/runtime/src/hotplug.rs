@@ -34,12 +34,7 @@ pub enum AttachError {
     Source(#[from] GatherFault),
     /// An image of the pod cannot be read.
     #[error("cannot read the pod's image `{}`", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<ReadError>,
-    },
+    Image { path: PathBuf, source: Box<ReadError> },
     /// The planner found faults.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -50,7 +45,6 @@ pub enum AttachError {
 pub struct PlannedHotplug {
     /// The request.
     pub attach: Attach,
-    /// Notes.
     pub notices: Vec<String>,
 }
 

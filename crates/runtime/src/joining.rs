@@ -50,16 +50,13 @@ pub enum NetworksError {
     Io {
         /// What was to be done.
         action: &'static str,
-        /// To what.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// netavark failed.
     #[error("cannot join network `{network}`")]
     Netavark {
         network: NetworkName,
-        /// Why not.
         source: NetavarkError,
     },
     /// The namespace, or a tap in it.
@@ -71,7 +68,6 @@ pub enum NetworksError {
     /// What was done in it failed.
     #[error("{words}")]
     Within {
-        /// Why.
         words: String,
         /// What to do about it.
         hint: Option<String>,
@@ -104,7 +100,6 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 /// A pod whose interfaces are made or removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct JoiningPod {
-    /// The pod's UUID.
     pub(crate) uuid: String,
     /// Its directory, two below all pods' and three below the state directory.
     pub(crate) dir: PathBuf,

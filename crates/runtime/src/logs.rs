@@ -43,9 +43,7 @@ pub const MAX_PIECE_BYTES: usize = 16 * 1024;
 /// Which of an app's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Stream {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 

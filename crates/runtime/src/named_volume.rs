@@ -137,9 +137,7 @@ pub enum FillError {
     /// A directory cannot be made, or come to its place.
     #[error("cannot make `{}`", path.display())]
     Place {
-        /// The directory.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

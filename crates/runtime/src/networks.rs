@@ -49,9 +49,7 @@ pub enum NetworkError {
     Io {
         /// What was to be done.
         action: &'static str,
-        /// To what.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// There is none of that name.
@@ -59,11 +57,7 @@ pub enum NetworkError {
     None(NetworkName),
     /// It cannot be what it is to be.
     #[error("cannot create network `{name}`")]
-    Create {
-        name: NetworkName,
-        /// Why not.
-        source: CreateFault,
-    },
+    Create { name: NetworkName, source: CreateFault },
     /// Pods are in it.
     #[error("network `{name}` is in use: by {}", pods.join(", "))]
     Used {

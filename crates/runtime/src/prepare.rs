@@ -57,12 +57,7 @@ pub enum PrepareError {
     Write(#[from] PodsError),
     /// A volume's source that is missing could not be made.
     #[error("cannot make `{}`, the source of a volume", path.display())]
-    Source {
-        /// The source.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Source { path: PathBuf, source: std::io::Error },
     /// A named volume could not be filled.
     #[error("cannot fill a named volume")]
     Fill(#[from] named_volume::FillError),

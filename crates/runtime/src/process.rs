@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Process {
-    /// Its number.
     pub pid: u32,
     /// When it began, in clock ticks since the host's boot (`proc_pid_stat(5)`, `starttime`).
     pub started: u64,

@@ -26,7 +26,6 @@ impl<L: Lookup> Recorder<L> {
         &self.root
     }
 
-    /// What was seen.
     pub(crate) fn into_tree(self) -> Tree {
         self.seen.into_inner()
     }

@@ -59,29 +59,16 @@ const STICKY: u32 = 0o1000;
 pub enum StateDirError {
     /// It cannot be looked at.
     #[error("cannot use the state directory `{}`", path.display())]
-    Look {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Look { path: PathBuf, source: io::Error },
     /// It is a file, or something else.
     #[error("the state directory `{}` is no directory", .0.display())]
     NoDirectory(PathBuf),
     /// It is another user's, or below one of another user's.
     #[error("the state directory is not safe: `{}` belongs to uid {owner}, and this command runs as uid {user}", path.display())]
-    Owner {
-        /// The directory.
-        path: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who asks.
-        user: u32,
-    },
+    Owner { path: PathBuf, owner: u32, user: u32 },
     /// Others can write to it, or to a directory above.
     #[error("the state directory is not safe: other users can write to `{}` (mode {mode:04o})", path.display())]
     Writable {
-        /// The directory.
         path: PathBuf,
         /// Its permissions.
         mode: u32,

@@ -56,12 +56,10 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How many lines of QEMU's log an error shows.
 const LOG_LINES: usize = 12;
 
-/// What was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
     /// A template of that key, within that time.
     New(String, Duration),
-    /// It was there.
     There(String),
     /// Another process makes it.
     Elsewhere(String),
@@ -90,13 +88,11 @@ pub enum MakeError {
     Host {
         /// What was to be done.
         action: &'static str,
-        /// Why it failed.
         source: io::Error,
     },
     /// QEMU's monitor.
     #[error("cannot make a template: QEMU does not save its VM{}", lines(.log))]
     Monitor {
-        /// Why.
         source: QmpError,
         /// What QEMU said.
         log: Vec<String>,

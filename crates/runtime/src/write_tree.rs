@@ -24,12 +24,7 @@ pub enum WriteTreeError {
     NotEmpty(PathBuf),
     /// A file could not be written.
     #[error("cannot write `{}`", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl WriteTreeError {

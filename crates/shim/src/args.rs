@@ -22,7 +22,6 @@ pub(crate) enum Action {
     Version,
 }
 
-/// The command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) action: Action,

@@ -17,7 +17,6 @@ use crate::stdio::{Input, Output};
 /// What is read of the input at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// A command.
 pub(crate) enum Command {
     /// It was not started yet.
     Waits(Process),
@@ -27,7 +26,6 @@ pub(crate) enum Command {
         /// Keeps its input from ending.
         input_open: Option<Sender>,
     },
-    /// It has ended.
     Ended,
 }
 

@@ -53,7 +53,6 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes it back.
     pub(crate) fn take_back(&self, container: &str) {
         self.all().remove(container);
     }

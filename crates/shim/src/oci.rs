@@ -111,7 +111,6 @@ pub(crate) struct Coming {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mirror {
     pub(crate) volume: VolumeName,
-    /// The directory.
     pub(crate) source: PathBuf,
 }
 

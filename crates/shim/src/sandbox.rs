@@ -69,7 +69,6 @@ struct Inner {
     pod: Option<Arc<Pod>>,
 }
 
-/// The sandbox.
 pub(crate) struct Sandbox {
     settings: Arc<Settings>,
     publisher: Publisher,

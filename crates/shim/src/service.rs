@@ -31,7 +31,6 @@ use crate::tasks::{End, Key, Refusal, State, Stdio};
 /// How long the guest may take for what its containers use.
 const STATS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The service.
 pub(crate) struct Service(pub(crate) Arc<Sandbox>);
 
 fn code(code: Code, text: impl ToString) -> ttrpc::Error {

@@ -76,7 +76,6 @@ pub(crate) enum Refusal {
     Precondition(String),
 }
 
-/// A task.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) state: State,
@@ -114,7 +113,6 @@ impl News {
     }
 }
 
-/// All tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks(BTreeMap<Key, Task>);
 
@@ -142,7 +140,6 @@ impl Tasks {
         self.0.is_empty()
     }
 
-    /// The containers.
     pub(crate) fn containers(&self) -> impl Iterator<Item = &Key> {
         self.0.keys().filter(|key| !key.is_exec())
     }

@@ -22,7 +22,6 @@ pub enum Architecture {
 compile_error!("Isopod runs on x86-64 and on 64-bit ARM");
 
 impl Architecture {
-    /// All of them.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
     pub const HOST: Self = if cfg!(target_arch = "aarch64") {

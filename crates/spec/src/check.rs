@@ -44,7 +44,6 @@ pub enum PodFault {
         volume: VolumeName,
         /// The volume that was perhaps meant.
         nearest: Option<VolumeName>,
-        /// Which app.
         app_index: usize,
         /// Which of its mounts.
         mount_index: usize,
@@ -62,7 +61,6 @@ pub enum PodFault {
         first: VolumeName,
         /// The volume of the second mount.
         second: VolumeName,
-        /// Which app.
         app_index: usize,
         /// The second mount.
         mount_index: usize,
@@ -87,7 +85,6 @@ pub enum PodFault {
         dependency: AppName,
         /// The app that was perhaps meant.
         nearest: Option<AppName>,
-        /// Which app.
         app_index: usize,
     },
     /// Apps wait for each other.
@@ -104,18 +101,15 @@ pub enum PodFault {
         app: AppName,
         /// The app that never ends.
         dependency: AppName,
-        /// Which app.
         app_index: usize,
     },
     /// A probe that cannot be run as it is.
     #[error("the {} probe of app `{app}` cannot be run: {reason}", .kind.as_str())]
     Probe {
         app: AppName,
-        /// Which probe.
         kind: ProbeKind,
         /// What is wrong with it.
         reason: &'static str,
-        /// Which app.
         app_index: usize,
     },
     /// A handler that cannot be run as it is.
@@ -126,7 +120,6 @@ pub enum PodFault {
         handler: &'static str,
         /// What is wrong with it.
         reason: &'static str,
-        /// Which app.
         app_index: usize,
     },
 }

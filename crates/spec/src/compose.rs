@@ -81,7 +81,6 @@ pub struct Project {
 /// A file of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvFile {
-    /// The file.
     pub path: PathBuf,
     /// Whether it must be there.
     pub required: bool,

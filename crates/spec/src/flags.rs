@@ -104,9 +104,7 @@ pub enum FlagFault {
     /// It does not have the form that it must have.
     #[error("{fault}")]
     Form {
-        /// What is wrong.
         fault: &'static str,
-        /// What is right.
         hint: Option<&'static str>,
     },
     /// A key, an option or a capability that does not exist.

@@ -32,7 +32,6 @@ pub struct NetworkName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no name of a network: {reason}", crate::words::shown(.name))]
 pub struct InvalidNetworkName {
-    /// The text.
     pub name: String,
     /// What is wrong with it.
     pub reason: &'static str,
@@ -59,7 +58,6 @@ impl NetworkName {
         Err(InvalidNetworkName { name, reason })
     }
 
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -130,7 +130,6 @@ pub enum HostLoopback {
     /// It is not.
     #[default]
     Closed,
-    /// It is.
     Open,
 }
 

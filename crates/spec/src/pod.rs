@@ -88,12 +88,7 @@ pub enum UserMapping {
     /// He is the guest's root, and his subordinate users (subuid(5)) are the others.
     Host,
     /// He is that user and group, his own numbers where they are not said, and his subordinate users are the others.
-    KeepId {
-        /// The user.
-        uid: Option<u32>,
-        /// The group.
-        gid: Option<u32>,
-    },
+    KeepId { uid: Option<u32>, gid: Option<u32> },
 }
 
 impl UserMapping {

@@ -55,7 +55,6 @@ impl ProbeKind {
 /// A probe, with the meaning of each field as in Kubernetes' Pod API (`Probe`, v1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// What is done.
     pub action: ProbeAction,
     /// How long after the app's start it is done first (`initialDelaySeconds`).
     pub initial_delay: Duration,

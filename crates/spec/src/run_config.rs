@@ -153,7 +153,6 @@ pub enum Device {
 }
 
 impl Device {
-    /// All of them.
     pub const ALL: [Self; 2] = [Self::Tun, Self::Fuse];
 
     /// Where it is, in the guest and in the app.

@@ -2,7 +2,6 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tree {
     Text(String),
@@ -20,7 +19,6 @@ pub(crate) enum Tree {
 pub(crate) struct Fields(Vec<(String, Tree)>);
 
 impl Fields {
-    /// None yet.
     pub(crate) fn new() -> Self {
         Self::default()
     }

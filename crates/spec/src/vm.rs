@@ -30,7 +30,6 @@ pub struct Vm {
     /// Its processor's, where that is said: images are for it, and so is the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,
-    /// The guest's kernel.
     #[serde(default, skip_serializing_if = "GuestKernel::is_default")]
     pub kernel: GuestKernel,
 }
@@ -102,7 +101,6 @@ impl GuestKernel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelChoice {
-    /// By its file.
     File(#[serde(with = "crate::raw_path")] PathBuf),
     /// By its release, as uname(1) says it.
     Release(String),
@@ -129,7 +127,6 @@ pub enum StartMode {
     Auto,
     /// Restored: the template is made first where there is none.
     Warm,
-    /// Booted.
     Cold,
 }
 

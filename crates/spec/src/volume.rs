@@ -50,7 +50,6 @@ pub struct MountFlags {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     pub name: VolumeName,
-    /// What it is.
     pub kind: VolumeKind,
     /// Where set, it overrides what mounts and mount points say (appc `readOnly`).
     pub read_only: Option<bool>,

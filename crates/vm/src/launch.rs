@@ -41,7 +41,6 @@ pub struct Streams<'a> {
     pub stdin: Option<OwnedFd>,
     /// Its standard output; it cannot write to it otherwise.
     pub stdout: Option<OwnedFd>,
-    /// Its standard error.
     pub stderr: OwnedFd,
     /// The file in the pod directory whose lock it holds until it has died; empty.
     pub lock: &'a str,

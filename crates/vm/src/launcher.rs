@@ -123,15 +123,12 @@ pub enum LauncherError {
     Namespace {
         /// The step that failed.
         what: &'static str,
-        /// Why.
         source: std::io::Error,
     },
     /// A volume that cannot be bound.
     #[error("cannot share `{}` as volume `{name}`: {what}", path.display())]
     Volume {
-        /// The volume.
         name: VolumeName,
-        /// Its source.
         path: PathBuf,
         /// The step that failed.
         what: &'static str,
@@ -143,22 +140,15 @@ pub enum LauncherError {
     Change {
         /// The step that failed.
         what: &'static str,
-        /// Why.
         source: std::io::Error,
     },
     /// A file that cannot be had in the process's own root.
     #[error("cannot give `{}` to the process", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// The program could not be executed.
     #[error("cannot execute `{}`", program.display())]
     Exec {
         program: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
 }

@@ -35,14 +35,12 @@ pub enum NetavarkError {
     #[error("cannot run `{}`", program.display())]
     Run {
         program: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     #[error("`netavark {verb}` failed: {words}")]
     Failed {
         /// What it was to do.
         verb: &'static str,
-        /// What it said.
         words: String,
     },
 }

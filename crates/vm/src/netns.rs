@@ -67,7 +67,6 @@ pub enum NetnsError {
     Failed {
         /// Its command line.
         command: String,
-        /// What it said.
         words: String,
     },
     /// What a program said cannot be read.

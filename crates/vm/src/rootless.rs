@@ -59,9 +59,7 @@ pub enum SpaceError {
     Io {
         /// What was to be done.
         action: &'static str,
-        /// To what.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
     /// It cannot be made.

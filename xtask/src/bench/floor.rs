@@ -117,7 +117,6 @@ impl Floor {
         Some(value.split(',').next().unwrap_or_default().to_owned())
     }
 
-    /// The command.
     pub(super) fn command(&self) -> Command {
         command(&self.program, &self.args)
     }

@@ -27,9 +27,7 @@ pub(super) enum Watch {
     ProcessAndQemu,
 }
 
-/// What was seen.
 pub(super) struct Observed {
-    /// How it ended.
     pub(super) status: ExitStatus,
     /// From start to end.
     pub(super) wall: Duration,
@@ -39,7 +37,6 @@ pub(super) struct Observed {
     pub(super) peak_kib: u64,
     /// QEMU's command line, the program first.
     pub(super) qemu: Option<Vec<OsString>>,
-    /// What it said.
     pub(super) stderr: String,
 }
 

@@ -26,7 +26,6 @@ pub(crate) enum Failure {
     NotExecuted {
         /// What a shell would exit with.
         status: u8,
-        /// Why.
         text: String,
     },
     /// A signal ended it.

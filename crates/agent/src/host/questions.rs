@@ -32,7 +32,6 @@ const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 pub(super) enum Question {
     /// How an app runs.
     Process(AppIndex, oneshot::Sender<Result<Running, String>>),
-    /// An app's name.
     Name(AppIndex, oneshot::Sender<Result<String, String>>),
     /// The cgroup of each app, empty where it has none.
     Cgroups(oneshot::Sender<Vec<(String, u32)>>),

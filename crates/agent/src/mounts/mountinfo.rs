@@ -15,7 +15,6 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
 }
 
-/// A path's bytes.
 pub(crate) fn bytes(path: PathBuf) -> Vec<u8> {
     path.into_os_string().into_vec()
 }

@@ -82,7 +82,6 @@ pub(crate) enum AppState {
     Exited {
         /// When its process was started, in milliseconds of uptime.
         uptime_ms: u64,
-        /// How it ended.
         status: ExitStatus,
     },
     NeverRan {

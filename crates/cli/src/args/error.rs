@@ -72,10 +72,7 @@ pub(crate) enum ArgFault {
     NotSwitched { flag: String, value: String },
     /// Another fault of the flags of an app behind `---`, as clap puts it.
     #[error("flags behind `---`: {message}")]
-    AppUsage {
-        /// What is wrong.
-        message: String,
-    },
+    AppUsage { message: String },
     /// A flag that is for pod files stands without one.
     #[error("`{flag}` is for pod files, and there is no `--file`")]
     WithoutFile { flag: &'static str },

@@ -153,7 +153,6 @@ impl Flag {
         flags
     }
 
-    /// With a letter.
     const fn short(mut self, letter: char) -> Self {
         self.short = Some(letter);
         self

@@ -32,14 +32,11 @@ pub(crate) struct Completion {
 pub(crate) enum Shell {
     /// GNU bash.
     Bash,
-    /// zsh.
     Zsh,
-    /// fish.
     Fish,
 }
 
 impl Shell {
-    /// All of them.
     pub(crate) const ALL: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
     /// Its name.

@@ -38,7 +38,6 @@ enum InspectedKind {
     /// Pods.
     #[value(alias = "container")]
     Pod,
-    /// Images.
     Image,
     /// Named volumes.
     Volume,

@@ -45,7 +45,6 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// All of them.
     fn all(&self) -> Vec<PathBuf> {
         self.plain.iter().chain(&self.named).cloned().collect()
     }

@@ -34,7 +34,6 @@ pub(crate) struct Selection {
 /// What a pod that is not there is to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// A fault.
     Fails,
     /// Noted, and no failure (`--ignore`).
     IsNoted,

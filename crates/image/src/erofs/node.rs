@@ -13,16 +13,13 @@ pub enum ReadError {
     /// The file cannot be opened or read.
     #[error("cannot read image file `{path}`")]
     File {
-        /// The image.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
     /// It is not an image of Isopod's, or damaged.
     #[error("invalid image file `{path}`: {reason}")]
     Format {
-        /// The image.
         path: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
@@ -33,7 +30,6 @@ pub enum ReadError {
     /// A node of another kind than the operation needs.
     #[error("a node in `{path}` is not a {expected}")]
     Kind {
-        /// The image.
         path: PathBuf,
         /// What it should be.
         expected: &'static str,
@@ -52,23 +48,17 @@ pub enum ReadError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeKind {
     Directory,
-    /// A regular file.
     File,
-    /// A symbolic link.
     Symlink {
         /// Where it points, as it stands.
         target: PathBuf,
     },
     CharDevice {
-        /// The major number.
         major: u32,
-        /// The minor number.
         minor: u32,
     },
     BlockDevice {
-        /// The major number.
         major: u32,
-        /// The minor number.
         minor: u32,
     },
     /// A named pipe.
@@ -78,13 +68,10 @@ pub enum NodeKind {
 /// A file, directory or other thing in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// What it is.
     pub kind: NodeKind,
     /// The permission bits (`07777`), without the type.
     pub mode: u16,
-    /// The owner.
     pub uid: u32,
-    /// The group.
     pub gid: u32,
     /// The size of a file or of a link's target, in bytes.
     pub size: u64,

@@ -64,7 +64,6 @@ pub enum LayerError {
     Entry {
         /// Its name, control characters escaped.
         name: String,
-        /// The cause.
         #[source]
         source: EntryError,
     },

@@ -55,7 +55,6 @@ struct Mirror {
 pub(super) struct Endpoint {
     /// `HOST[:PORT]`.
     pub(super) host: String,
-    /// The repository there.
     pub(super) repository: String,
     /// The name that credentials are looked up by.
     pub(super) name: String,

@@ -14,16 +14,13 @@ pub enum PullError {
     /// A file of the settings cannot be read.
     #[error("cannot read `{path}`")]
     File {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A registries.conf is not one.
     #[error("invalid registry configuration `{path}`: {reason}")]
     Conf {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -31,16 +28,13 @@ pub enum PullError {
     /// A file with credentials is not JSON.
     #[error("invalid credentials file `{path}`")]
     Credentials {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: serde_json::Error,
     },
     /// An entry of a file with credentials is malformed.
     #[error("invalid entry `{key}` in credentials file `{path}`: {reason}")]
     Secret {
-        /// The file.
         path: PathBuf,
         /// The entry.
         key: String,
@@ -52,15 +46,12 @@ pub enum PullError {
     Helper {
         /// Its name.
         helper: String,
-        /// What it said.
         reason: String,
     },
     /// A file with certificates or a key is malformed.
     #[error("invalid certificate or key `{path}`")]
     Pem {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: Box<ureq::Error>,
     },
@@ -78,14 +69,12 @@ pub enum PullError {
         /// What is blocked.
         prefix: String,
     },
-    /// No answer.
     #[error("no answer from `{url}`{}", by_way_of(.proxy))]
     Request {
         /// What was asked for.
         url: String,
         /// The proxy that should have passed it on, without credentials.
         proxy: Option<String>,
-        /// The cause.
         #[source]
         source: Box<ureq::Error>,
     },
@@ -94,7 +83,6 @@ pub enum PullError {
     Body {
         /// What was asked for.
         url: String,
-        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -151,7 +139,6 @@ pub enum PullError {
     TooLarge {
         /// What was asked for.
         url: String,
-        /// The limit.
         max: u64,
     },
     /// Content is not what it was asked for by.
@@ -161,7 +148,6 @@ pub enum PullError {
         url: String,
         /// What it should have.
         expected: Digest,
-        /// What it has.
         actual: Digest,
     },
     /// A blob has another size than the manifest says.

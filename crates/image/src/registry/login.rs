@@ -28,7 +28,6 @@ pub enum LoginError {
     #[error("cannot log in to `{registry}`")]
     Refused {
         registry: String,
-        /// Why.
         #[source]
         source: Box<PullError>,
     },
@@ -41,9 +40,7 @@ pub enum LoginError {
     /// The file of credentials cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

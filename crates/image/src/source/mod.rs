@@ -51,59 +51,39 @@ pub enum SourceError {
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     File {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A tar file is malformed.
     #[error("cannot read archive `{path}`")]
     Archive {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: isopod_archive::reader::TarError,
     },
     /// A compressed tar file cannot be read, or what is in it not be written.
     #[error("cannot decompress archive `{path}` into the image store")]
     Decompress {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A tar file is compressed in a way that is not read here.
     #[error("archive `{path}` is compressed with bzip2, which is not supported")]
-    Bzip2 {
-        /// The file.
-        path: PathBuf,
-    },
+    Bzip2 { path: PathBuf },
     /// [`Limits::entries`].
     #[error("archive `{path}` has more than {max} members")]
-    TooManyMembers {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        max: u64,
-    },
+    TooManyMembers { path: PathBuf, max: u64 },
     /// A tar file lacks a member.
     #[error("archive `{path}` has no complete member `{member}`")]
-    NoMember {
-        /// The file.
-        path: PathBuf,
-        member: String,
-    },
+    NoMember { path: PathBuf, member: String },
     /// A document is not what it should be.
     #[error("invalid document `{name}` in `{path}`")]
     Document {
         /// The directory or file.
         path: PathBuf,
-        /// The document.
         name: String,
-        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -112,19 +92,15 @@ pub enum SourceError {
     DocumentSize {
         /// The directory or file.
         path: PathBuf,
-        /// The document.
         name: String,
-        /// The limit.
         max: u64,
     },
     /// A blob has another size than the descriptor says.
     #[error("blob `{digest}` has {actual} bytes, its descriptor says {expected}")]
     BlobSize {
-        /// The blob.
         digest: Digest,
         /// What the descriptor says.
         expected: u64,
-        /// What it has.
         actual: u64,
     },
     /// A blob has another digest than the descriptor says.
@@ -132,16 +108,11 @@ pub enum SourceError {
     BlobDigest {
         /// What the descriptor says.
         expected: Digest,
-        /// What it has.
         actual: Digest,
     },
     /// A blob is not part of a container image.
     #[error("`{digest}` has media type `{media_type}`, which no container image for Linux has there")]
-    MediaType {
-        /// The blob.
-        digest: Digest,
-        media_type: String,
-    },
+    MediaType { digest: Digest, media_type: String },
     /// There is no image at all.
     #[error("`{path}` holds no image")]
     Empty {
@@ -153,7 +124,6 @@ pub enum SourceError {
     Ambiguous {
         /// The directory or file.
         path: PathBuf,
-        /// Their names.
         names: Vec<String>,
     },
     /// There is no image of that name.
@@ -179,7 +149,6 @@ pub enum SourceError {
     /// An ACI is not as the specification has it, or asks for what cannot be done.
     #[error("cannot use the image `{path}`: {reason}")]
     Aci {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -187,16 +156,13 @@ pub enum SourceError {
     /// The image's config cannot be used.
     #[error("invalid config of image `{id}`")]
     Config {
-        /// The image.
         id: Digest,
-        /// The cause.
         #[source]
         source: ConfigError,
     },
     /// Manifest and config do not agree.
     #[error("image `{id}` has {layers} layers, its config lists {diff_ids}")]
     LayerCount {
-        /// The image.
         id: Digest,
         /// How many the manifest lists.
         layers: usize,

@@ -93,7 +93,6 @@ pub(super) trait Documents {
 /// An image whose documents were read.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// The manifest's digest.
     pub(crate) manifest: Digest,
     pub(crate) manifest_document: Vec<u8>,
     pub(crate) config: Vec<u8>,

@@ -20,9 +20,7 @@ pub enum RemoveError {
     /// A file cannot be removed.
     #[error("cannot remove `{path}` from the image store")]
     File {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -28,9 +28,7 @@ pub enum ExportError {
     /// Its root filesystem cannot be written as a layer.
     #[error("cannot make a layer of the root filesystem of image `{id}`")]
     Flatten {
-        /// The image.
         id: Digest,
-        /// The cause.
         #[source]
         source: FlattenError,
     },
@@ -40,9 +38,7 @@ pub enum ExportError {
     /// A layer is missing or cannot be read.
     #[error("cannot read layer `{path}` of the image store")]
     Layer {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -51,7 +47,6 @@ pub enum ExportError {
     Damaged {
         /// What it should have.
         expected: Digest,
-        /// What it has.
         actual: Digest,
     },
     /// The archive cannot be written.

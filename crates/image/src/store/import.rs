@@ -33,13 +33,11 @@ pub enum ImportError {
     /// A layer cannot be applied.
     #[error("cannot apply layer {number} of {count} of image `{id}`")]
     Layer {
-        /// The image.
         id: Digest,
         /// The layer, counted from 1 at the bottom.
         number: u32,
         /// How many there are.
         count: usize,
-        /// The cause.
         #[source]
         source: LayerError,
     },
@@ -48,7 +46,6 @@ pub enum ImportError {
     Store {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },

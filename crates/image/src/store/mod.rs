@@ -110,7 +110,6 @@ pub type Unreadable = (Digest, LoadError);
 pub struct StoreError {
     /// The directory that cannot be made or read.
     pub path: PathBuf,
-    /// The cause.
     #[source]
     pub source: io::Error,
 }

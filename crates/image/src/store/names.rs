@@ -37,9 +37,7 @@ pub enum SetNameError {
     /// The names cannot be written.
     #[error("cannot write to the image store: `{path}`")]
     Store {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },

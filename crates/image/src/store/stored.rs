@@ -28,25 +28,20 @@ pub enum LoadError {
     /// A file cannot be read.
     #[error("cannot read `{path}` of the image store")]
     File {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A file is not what it should be.
     #[error("invalid file `{path}` in the image store")]
     Document {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: serde_json::Error,
     },
     /// A file was written by another version of Isopod.
     #[error("file `{path}` in the image store has version {version}, this program knows {known}")]
     Version {
-        /// The file.
         path: PathBuf,
         version: u32,
         /// The one version that can be read.
@@ -55,7 +50,6 @@ pub enum LoadError {
     /// A file was damaged.
     #[error("damaged file `{path}` in the image store: {reason}")]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
@@ -63,9 +57,7 @@ pub enum LoadError {
     /// The config of an image cannot be used.
     #[error("invalid config `{path}` in the image store")]
     Config {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: ConfigError,
     },

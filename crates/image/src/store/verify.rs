@@ -13,7 +13,6 @@ use crate::store::import::ImportError;
 /// A file that is not what it was.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: String,

@@ -19,7 +19,6 @@ pub struct AppPlan {
     pub unit: String,
     /// What its root is made of.
     pub root: RootPlan,
-    /// What it executes.
     pub process: Process,
     /// Its mounts, parents first.
     pub mounts: Arc<[VolumeMount]>,
@@ -27,7 +26,6 @@ pub struct AppPlan {
     pub rootfs: RootfsAccess,
     /// Whether its standard input is the caller's.
     pub stdin: bool,
-    /// How it lives.
     pub lifecycle: AppLifecycle,
     /// Where what it writes to its root is kept.
     pub writes: Writes,

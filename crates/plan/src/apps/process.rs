@@ -52,11 +52,9 @@ pub struct Process {
     pub argv: Vec<String>,
     /// Which of them hold a secret.
     pub secret_args: BTreeSet<usize>,
-    /// Its environment.
     pub env: BTreeMap<String, String>,
     /// Who it runs as.
     pub identity: Identity,
-    /// Where it starts.
     pub working_dir: PathBuf,
     /// The capabilities it may have.
     pub capabilities: BTreeSet<String>,

@@ -10,9 +10,7 @@ use crate::path::{Lookup, resolve};
 /// Who an app runs as, in numbers: names mean nothing to the guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The user.
     pub uid: u32,
-    /// The group.
     pub gid: u32,
     /// Further groups, sorted.
     pub supplementary_gids: Vec<u32>,

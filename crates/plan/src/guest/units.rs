@@ -33,13 +33,10 @@ use crate::systemd::unit::{self, UnitFile, Unwritable};
 
 /// What the app's service needs to know besides its process.
 pub(crate) struct AppUnit {
-    /// The app's name.
     pub name: AppName,
-    /// What it executes.
     pub process: Process,
     /// Whether its standard input comes from the caller.
     pub stdin: bool,
-    /// How it lives.
     pub lifecycle: AppLifecycle,
     /// Where its file for last words is bound.
     pub last_words: Option<PathBuf>,

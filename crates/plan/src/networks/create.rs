@@ -42,7 +42,6 @@ pub struct NetworkRequest {
 /// What is there already.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// The other networks.
     pub others: Vec<NamedNetwork>,
     /// Where the host's routes lead, but for those that lead everywhere.
     pub routes: Vec<IpNet>,
@@ -75,7 +74,6 @@ pub enum CreateFault {
     OfAnother {
         subnet: IpNet,
         other: IpNet,
-        /// Whose that is.
         network: NetworkName,
     },
     /// The host has a route there.

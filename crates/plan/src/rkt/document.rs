@@ -16,7 +16,6 @@ use crate::{layout, path};
 pub enum RktHypervisor {
     /// kvmtool's, rkt's own.
     Lkvm,
-    /// QEMU's.
     Qemu,
 }
 

@@ -51,12 +51,10 @@ pub struct Qemu {
 /// Where what a VM's memory holds comes from ([`template`](super::template)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum VmOrigin {
-    /// It boots.
     #[default]
     Booted,
     /// It boots to be saved: nothing of the host's is at the other ends of its character devices.
     Template,
-    /// It is restored.
     Restored {
         /// How it has the template's memory.
         mapping: Mapping,
@@ -140,7 +138,6 @@ impl Serial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chardev {
     pub id: &'static str,
-    /// The socket.
     pub path: PathBuf,
 }
 
@@ -157,7 +154,6 @@ pub struct Blockdev {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fsdev {
     pub id: String,
-    /// The directory.
     pub path: PathBuf,
     /// Who owns what the guest creates.
     pub security_model: SecurityModel,
@@ -171,11 +167,7 @@ pub enum Netdev {
     /// `-netdev user`.
     User(UserNetdev),
     /// `-netdev stream`, since QEMU 7.2: frames, each behind its length, through a socket that QEMU connects to.
-    Stream {
-        id: String,
-        /// The socket.
-        path: PathBuf,
-    },
+    Stream { id: String, path: PathBuf },
     /// `-netdev tap`: a descriptor that QEMU is born with.
     Tap {
         id: String,

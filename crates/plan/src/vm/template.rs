@@ -52,7 +52,6 @@ pub struct StartPlan {
 /// Booted, or restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartKind {
-    /// Booted.
     Cold,
     /// Restored; made before where it is not there.
     Warm,

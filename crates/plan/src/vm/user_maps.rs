@@ -33,7 +33,6 @@ pub struct IdMap {
     pub inside: u32,
     /// The first number outside.
     pub outside: u32,
-    /// How many.
     pub count: u32,
 }
 

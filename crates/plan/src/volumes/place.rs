@@ -97,7 +97,6 @@ fn unplaced(
 /// Finds the places of further mounts of an app whose others are in place.
 pub(crate) struct Placing<'a> {
     pub(crate) app: &'a AppName,
-    /// The volumes.
     pub(crate) table: &'a VolumeTable,
     /// What the app's root is made of.
     pub(crate) roots: Roots<'a>,

@@ -37,7 +37,6 @@ pub enum Rules {
 /// A host volume's source.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// What it is.
     pub kind: SourceKind,
     /// What it holds.
     pub tree: &'a dyn Lookup,

@@ -83,7 +83,6 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
     receive(stream).await
 }
 
-/// The answer.
 async fn receive(stream: &mut UnixStream) -> Result<(), ControlError> {
     match read_message(stream).await.map_err(ControlError::Read)? {
         Some(Answer::Done) => Ok(()),

@@ -36,9 +36,7 @@ pub enum GatherFault {
     Import {
         /// The app or volume.
         part: Part,
-        /// The image.
         reference: String,
-        /// Why.
         source: Box<isopod_image::ImportError>,
     },
     /// An image of the lock cannot be had.
@@ -49,9 +47,7 @@ pub enum GatherFault {
     Locked {
         /// The app or volume.
         part: Part,
-        /// The image.
         reference: String,
-        /// Why.
         source: Box<isopod_image::ImportError>,
     },
     /// An image is another one than the lock says.
@@ -62,7 +58,6 @@ pub enum GatherFault {
     Unlocked {
         /// The app or volume.
         part: Part,
-        /// The image.
         reference: String,
         /// The ID in the lock.
         locked: String,
@@ -74,7 +69,6 @@ pub enum GatherFault {
     Find {
         /// The app or volume.
         part: Part,
-        /// Why.
         source: Box<isopod_image::FindError>,
     },
     /// An image in the store cannot be read.
@@ -82,16 +76,13 @@ pub enum GatherFault {
     Rootfs {
         /// The app or volume.
         part: Part,
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: Box<isopod_image::erofs::ReadError>,
     },
     /// A volume's source cannot be shared.
     #[error("volume `{volume}`: cannot share `{}`: {reason}", shown(path))]
     Source {
         volume: VolumeName,
-        /// Its source.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -102,7 +93,6 @@ pub enum GatherFault {
     #[error("app `{app}`: its root cannot be `{}`: {reason}", shown(path))]
     Root {
         app: AppName,
-        /// The directory.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -113,12 +103,9 @@ pub enum GatherFault {
     #[error("app `{app}`: cannot use the seccomp profile `{}`", shown(path))]
     Profile {
         app: AppName,
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: ProfileError,
     },
-    /// QEMU is missing.
     #[error("QEMU (`{program}`) was not found in the search path")]
     NoQemu {
         program: &'static str,
@@ -146,7 +133,6 @@ pub enum GatherFault {
     /// What is in the directory that the guest is to be made of is not what it is made of.
     #[error("cannot make a guest of {wanted} of what is in `{}`: {}", root.display(), in_root(*found))]
     GuestRoot {
-        /// The directory.
         root: PathBuf,
         /// The architecture that it has systemd of.
         found: Option<Architecture>,
@@ -156,7 +142,6 @@ pub enum GatherFault {
     /// The parts of the guest image are missing.
     #[error("cannot find what the guest image is made of")]
     GuestSources {
-        /// Why.
         source: isopod_guest::FindError,
         /// What to do about it here.
         hint: Option<String>,
@@ -164,7 +149,6 @@ pub enum GatherFault {
     /// The guest image cannot be built.
     #[error("cannot build the guest image")]
     Guest {
-        /// Why.
         source: isopod_guest::BuildError,
         /// What to do about it here.
         hint: Option<String>,

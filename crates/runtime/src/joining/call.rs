@@ -47,7 +47,6 @@ pub(super) enum Call {
     Tap,
 }
 
-/// How it went.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Done,

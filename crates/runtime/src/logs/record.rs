@@ -35,7 +35,6 @@ pub struct Record<'a> {
     pub time: SystemTime,
     /// The stream; standard error for what is not the app's.
     pub stream: Stream,
-    /// What it is.
     pub kind: Kind,
     /// The content without a line's end. The app's bytes, which may be anything, also control characters.
     pub content: &'a [u8],

@@ -52,7 +52,6 @@ pub struct LogWriter {
 #[error("cannot write the log of `{app}`; what it writes is lost until that works again")]
 pub struct Outage {
     pub app: AppName,
-    /// Why.
     pub source: io::Error,
 }
 

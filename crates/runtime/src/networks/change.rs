@@ -36,12 +36,7 @@ pub enum ChangeError {
     Claim(#[from] ClaimError),
     /// It cannot be written down.
     #[error("cannot write to `{}`", path.display())]
-    Write {
-        /// The pod's directory.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// Its supervisor has not done it.
     #[error(transparent)]
     Control(#[from] ControlError),

@@ -60,13 +60,11 @@ impl Claim {
         }
     }
 
-    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The pod's UUID.
     #[must_use]
     pub fn uuid(&self) -> &str {
         &self.uuid

@@ -39,15 +39,12 @@ pub enum FindError {
     /// The directories cannot be read.
     #[error("cannot look for pods")]
     Pods(#[from] PodsError),
-    /// There is none.
     #[error("no such pod: `{0}`")]
     None(String),
-    /// There are several.
     #[error("`{query}` is the beginning of several pods: {}", found.join(", "))]
     Several {
         /// What was asked for.
         query: String,
-        /// The UUIDs.
         found: Vec<String>,
     },
 }
@@ -80,9 +77,7 @@ pub enum ClaimError {
     State {
         /// What was to be done.
         verb: &'static str,
-        /// The pod.
         uuid: String,
-        /// Why not.
         reason: &'static str,
     },
 }
@@ -106,11 +101,7 @@ pub enum NameError {
     Pods(#[from] PodsError),
     /// Another pod has it.
     #[error("the name `{name}` is pod `{uuid}`'s")]
-    Taken {
-        name: PodName,
-        /// Whose it is.
-        uuid: String,
-    },
+    Taken { name: PodName, uuid: String },
 }
 
 impl NameError {

@@ -34,7 +34,6 @@ pub use status::{AppState, AppStatus, ArrivedRecord, HealthState, Now, Status};
 pub struct PodRecord {
     /// [`VERSION`].
     pub version: u32,
-    /// The pod's UUID.
     pub uuid: String,
     /// Its name, where it has one.
     pub name: Option<PodName>,
@@ -110,7 +109,6 @@ pub struct PodRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NetnsRecord {
-    /// The namespace.
     pub path: PathBuf,
     /// What was in it when the pod was prepared, and the guest has.
     pub network: GuestNetwork,
@@ -174,7 +172,6 @@ impl TemplateRecord {
 pub struct Asked {
     /// [`VERSION`].
     pub version: u32,
-    /// The pod.
     pub spec: PodSpec,
 }
 
@@ -267,7 +264,6 @@ pub struct AppRecord {
     pub rootfs: RootfsAccess,
     /// The user that it runs as.
     pub uid: u32,
-    /// The program.
     pub executable: String,
     /// Its arguments, the program's name first.
     pub argv: Vec<String>,
@@ -282,7 +278,6 @@ pub struct AppRecord {
     /// Whether the end of its log is its last words where it failed and left none.
     #[serde(default)]
     pub words_from_log: bool,
-    /// Its volumes.
     pub mounts: Vec<MountRecord>,
     /// Whether it came while the pod runs and has gone again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -46,7 +46,6 @@ impl Claim {
 }
 
 impl OpenedClaim {
-    /// The pod.
     #[must_use]
     pub fn claim(&self) -> &Claim {
         &self.claim

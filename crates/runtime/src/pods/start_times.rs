@@ -41,7 +41,6 @@ pub struct AppTime {
 /// A part of a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// What happened.
     pub what: String,
     pub side: Side,
     /// When it began, in milliseconds since the first of the pod's processes was started.

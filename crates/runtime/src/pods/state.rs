@@ -25,7 +25,6 @@ pub enum Place {
     Preparing,
     /// It was written and never started.
     Prepared,
-    /// It was started.
     Started,
     /// It is being removed.
     Garbage,
@@ -36,7 +35,6 @@ impl Place {
     /// meanwhile.
     pub const ALL: [Place; 4] = [Place::Preparing, Place::Prepared, Place::Started, Place::Garbage];
 
-    /// The directory's name.
     #[must_use]
     pub fn dir_name(self) -> &'static str {
         match self {
@@ -51,11 +49,9 @@ impl Place {
 /// Whether somebody holds a pod's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// Somebody does.
     Held,
     /// Somebody does who has opened it: its VM runs, and no app.
     Opened,
-    /// Nobody does.
     Free,
 }
 
@@ -82,7 +78,6 @@ pub enum PodState {
     Prepared,
     /// Its VM is on its way.
     Starting,
-    /// It runs.
     Running,
     /// It is on its way down.
     Stopping,

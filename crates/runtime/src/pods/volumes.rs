@@ -84,7 +84,6 @@ impl OwnerRecord {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct VolumeRecord {
     pub name: VolumeName,
-    /// What it is.
     pub kind: VolumeType,
     /// What of the host's it is, where it is.
     pub host: Option<SourceRecord>,

@@ -24,17 +24,11 @@ pub enum RunError {
     Start {
         /// What was to be done.
         action: &'static str,
-        /// Why it failed.
         source: io::Error,
     },
     /// The network of a namespace cannot be had.
     #[error("cannot use the network namespace `{}`", path.display())]
-    Netns {
-        /// The namespace.
-        path: PathBuf,
-        /// Why.
-        source: NetnsError,
-    },
+    Netns { path: PathBuf, source: NetnsError },
     /// Networks with names cannot be had.
     #[error("cannot give the pod its networks")]
     Networks(#[source] NetworksError),
@@ -44,9 +38,7 @@ pub enum RunError {
     /// A process of the VM's ended before the pod did.
     #[error("{process} ended with {status}{}", IndentedLines(.log))]
     Process {
-        /// Which.
         process: &'static str,
-        /// How.
         status: ProcessStatus,
         /// The last lines that it said.
         log: Vec<String>,
@@ -55,10 +47,7 @@ pub enum RunError {
     #[error(
         "the host's kernel killed {process}: the host, or the cgroup that the pod runs in, had no memory left"
     )]
-    HostMemory {
-        /// Which.
-        process: &'static str,
-    },
+    HostMemory { process: &'static str },
     /// The VM ended by itself.
     #[error("the guest ended before its apps did{}{}", cause(.console), IndentedLines(.console))]
     GuestEnded {
@@ -68,7 +57,6 @@ pub enum RunError {
     /// The guest did not come up in time.
     #[error("the guest did not come up within {} s{}", .after.as_secs_f32(), IndentedLines(.console))]
     NoGuest {
-        /// The deadline.
         after: Duration,
         /// The console's last lines.
         console: Vec<String>,
@@ -88,7 +76,6 @@ pub enum RunError {
     /// The conversation with the agent broke.
     #[error("lost the agent in the guest{}", IndentedLines(.console))]
     Agent {
-        /// Why.
         source: AgentError,
         /// The console's last lines.
         console: Vec<String>,

@@ -10,7 +10,6 @@ use std::process::ExitStatus;
 pub(super) struct Kills(Option<u64>);
 
 impl Kills {
-    /// That of now.
     pub(super) fn now() -> Self {
         Self(read(&std::fs::read_to_string("/proc/vmstat").unwrap_or_default()))
     }

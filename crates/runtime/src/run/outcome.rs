@@ -30,9 +30,7 @@ pub struct Outcome {
 /// How an app ended.
 #[derive(Debug)]
 pub enum AppEnd {
-    /// Its process ended.
     Exited(ExitStatus),
-    /// It never ran.
     Failed(FailureCause),
 }
 

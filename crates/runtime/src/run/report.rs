@@ -13,7 +13,6 @@ pub type OnStarted = Box<dyn FnOnce(&[AppFailure]) + Send>;
 #[derive(Clone, Debug)]
 pub struct AppFailure {
     pub app: AppName,
-    /// Why.
     pub cause: FailureCause,
 }
 
@@ -48,6 +47,5 @@ pub enum AppNews {
     Failed(String),
     /// The guest's kernel has killed its first process, or another of it, for want of memory.
     OutOfMemory,
-    /// It has ended.
     Exited(ExitStatus),
 }

@@ -212,7 +212,6 @@ impl StatusWriter {
         self.emit(EventKind::Silent, |_| {});
     }
 
-    /// It answers again.
     fn answers(&mut self) {
         self.status.silent_since_ms = None;
         self.write();

@@ -69,7 +69,6 @@ pub(super) struct Supervision {
     timings: Timings,
     /// How often the caller, or the pod itself, has asked for a stop.
     stops: u32,
-    /// Whether anybody has.
     stopping: bool,
     /// When the apps must have ended, and after what time that is.
     deadline: Option<(Instant, Duration)>,

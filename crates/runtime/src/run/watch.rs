@@ -84,7 +84,6 @@ impl Watch {
         [silence, self.stop.map(|(by, _)| by)].into_iter().flatten().min()
     }
 
-    /// Looks.
     pub(super) fn look(&mut self, now: Instant) -> Option<Found> {
         let due = self.due().filter(|due| *due <= now)?;
         if now > due + LATE {

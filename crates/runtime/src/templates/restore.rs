@@ -37,7 +37,6 @@ pub enum RestoreError {
     Host {
         /// What was to be done.
         action: &'static str,
-        /// Why it failed.
         source: io::Error,
     },
     /// QEMU did not come up, or ended.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::spec::Spec;
 
-/// What it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A pod's sandbox, in which nothing runs but what comes.

@@ -172,7 +172,6 @@ pub(crate) struct Pids {
 }
 
 impl Spec {
-    /// An annotation.
     pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name).map(String::as_str)
     }

@@ -8,7 +8,6 @@ use crate::located::{Key, Kind, Tag, Value};
 enum MergeRule {
     /// Objects key by key, lists one behind the other, the later one of all else.
     Plain,
-    /// The later one.
     Later,
     /// Pairs, as a list or as an object, by their names. Between name and value of a list stands one of these.
     Pairs(&'static [char]),

@@ -20,7 +20,6 @@ use crate::{
 /// A volume and its mount, before the volume has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brought {
-    /// The volume.
     pub kind: VolumeKind,
     /// The path in the app's root filesystem, as it was written.
     pub target: PathBuf,

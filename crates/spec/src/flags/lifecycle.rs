@@ -89,11 +89,8 @@ pub fn read_stop_signal(text: &OsStr) -> Result<String, InvalidFlag> {
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard input.
     Stdin,
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 

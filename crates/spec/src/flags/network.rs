@@ -241,7 +241,6 @@ pub fn read_hostname(text: &OsStr) -> Result<String, InvalidFlag> {
 /// The address of an `--add-host`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostAddress {
-    /// That one.
     Ip(IpAddr),
     /// The one at which the pod reaches the host (`host-gateway`).
     Gateway,

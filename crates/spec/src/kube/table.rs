@@ -57,7 +57,6 @@ pub struct Field {
     pub type_text: &'static str,
     /// How often it has its type.
     pub shape: Shape,
-    /// Its type.
     pub of: FieldType,
     /// What becomes of it.
     pub status: FieldStatus,

@@ -7,7 +7,6 @@ use super::quantity::Quantity;
 use crate::located::{FaultKind, Node};
 use crate::{ImageReference, ImageSource, PullPolicy};
 
-/// An IP address.
 pub(super) fn address(node: &Node<'_>) -> Option<IpAddr> {
     let text = node.as_text()?;
     let read = text.parse().ok();
@@ -17,7 +16,6 @@ pub(super) fn address(node: &Node<'_>) -> Option<IpAddr> {
     read
 }
 
-/// A quantity.
 pub(super) fn quantity(node: &Node<'_>) -> Option<Quantity> {
     let word = node.as_word()?;
     let read = Quantity::read(&word);

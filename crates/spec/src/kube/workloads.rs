@@ -40,7 +40,6 @@ pub(super) struct Template<'a> {
 }
 
 impl<'a> Template<'a> {
-    /// A Pod.
     pub(super) fn of_pod(node: &Node<'a>) -> Self {
         Self {
             node: node.clone(),

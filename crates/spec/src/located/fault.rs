@@ -40,7 +40,6 @@ impl fmt::Display for Location {
 pub struct Fault {
     /// Where it is.
     pub at: Location,
-    /// What is wrong.
     pub kind: FaultKind,
 }
 
@@ -52,7 +51,6 @@ pub enum FaultKind {
     Syntax {
         /// The language: `JSON` (RFC 8259) or `YAML`.
         language: &'static str,
-        /// What is wrong.
         message: String,
     },
     /// The value is of another type.
@@ -129,7 +127,6 @@ pub enum FaultKind {
     Port {
         /// Its name, control characters escaped.
         name: String,
-        /// Why.
         reason: String,
     },
     /// The value is none that the flag of the same meaning could have.

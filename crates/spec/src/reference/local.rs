@@ -39,7 +39,6 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Oci,
         Self::OciArchive,

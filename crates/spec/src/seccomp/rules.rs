@@ -21,7 +21,6 @@ pub enum Answer {
     Trace(u16),
     /// It is allowed and logged.
     Log,
-    /// It is allowed.
     Allow,
 }
 
@@ -39,7 +38,6 @@ impl Answer {
 pub enum Operator {
     /// It is another.
     NotEqual,
-    /// It is less.
     Less,
     /// It is less, or the same.
     LessOrEqual,
@@ -47,7 +45,6 @@ pub enum Operator {
     Equal,
     /// It is greater, or the same.
     GreaterOrEqual,
-    /// It is greater.
     Greater,
     /// What the bits of this mask have of it is the same.
     MaskedEqual(u64),

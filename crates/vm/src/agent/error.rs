@@ -115,11 +115,7 @@ pub enum Breach {
     },
     /// It opened a second stream of the same kind.
     #[error("app {app} has two streams for its {stream}")]
-    SecondStream {
-        app: usize,
-        /// Which stream.
-        stream: &'static str,
-    },
+    SecondStream { app: usize, stream: &'static str },
     /// It said something at the wrong time, or twice.
     #[error("`{message}` came out of turn")]
     OutOfTurn { message: &'static str },

@@ -66,7 +66,6 @@ pub enum Proc {
 /// What a process finds in its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    /// What of /proc.
     pub proc: Proc,
     /// The pod directory, absolute: the working directory. Files are relative to it, unless they are absolute.
     pub dir: PathBuf,

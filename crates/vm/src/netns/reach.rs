@@ -22,7 +22,6 @@ pub enum Reach {
 pub(super) struct Filter {
     /// As tc-filters(8) call it.
     protocol: &'static str,
-    /// What it matches.
     matches: [String; 3],
     /// Whether it goes on.
     goes_on: bool,

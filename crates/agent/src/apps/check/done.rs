@@ -5,7 +5,6 @@ use std::time::Duration;
 use isopod_contract::in_one_line;
 use isopod_contract::message::MAX_HEALTH_BYTES;
 
-/// How it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) success: bool,

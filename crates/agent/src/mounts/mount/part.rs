@@ -20,7 +20,6 @@ const MAX_TRIES: usize = 64;
 /// Whether a part that is missing is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// It is.
     Made,
     /// It is an error.
     Refused,

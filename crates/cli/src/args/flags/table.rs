@@ -27,8 +27,8 @@ const PROGRAMS: [Program; 2] = [
     },
 ];
 
-/// A flag of theirs.
-struct Theirs {
+/// A flag of their `run`.
+struct RunFlag {
     long: &'static str,
     short: Option<char>,
     kind: &'static str,
@@ -36,11 +36,11 @@ struct Theirs {
     note: Option<&'static str>,
 }
 
-fn theirs() -> Vec<Theirs> {
+fn theirs() -> Vec<RunFlag> {
     PROGRAMS.iter().flat_map(of).collect()
 }
 
-fn of(program: &Program) -> Vec<Theirs> {
+fn of(program: &Program) -> Vec<RunFlag> {
     let lines = program
         .list
         .lines()
@@ -55,7 +55,7 @@ fn of(program: &Program) -> Vec<Theirs> {
             let [long, short, kind, example] = words[..] else {
                 panic!("{line}")
             };
-            Theirs {
+            RunFlag {
                 long,
                 short: short.chars().next().filter(|letter| *letter != '-'),
                 kind,
@@ -66,7 +66,7 @@ fn of(program: &Program) -> Vec<Theirs> {
         .collect()
 }
 
-fn ours(theirs: &Theirs) -> &'static Flag {
+fn ours(theirs: &RunFlag) -> &'static Flag {
     let mut found = rows(For::Run).map(|(_, flag)| flag);
     let flag = found.find(|flag| flag.long == theirs.long || flag.alias == Some(theirs.long));
     flag.unwrap_or_else(|| {
@@ -77,7 +77,7 @@ fn ours(theirs: &Theirs) -> &'static Flag {
     })
 }
 
-fn line(theirs: &Theirs) -> Result<(), ArgsError> {
+fn line(theirs: &RunFlag) -> Result<(), ArgsError> {
     let flag = match theirs.example {
         Some(example) => format!("--{}={example}", theirs.long),
         None => format!("--{}", theirs.long),

@@ -26,7 +26,7 @@ const OTHERS: [(&str, char); 3] = [("logs", 'n'), ("rm", 'l'), ("start", 'a')];
 
 /// A flag of a command of theirs.
 #[derive(Debug)]
-struct Theirs {
+struct TheirFlag {
     /// The command in their words.
     command: &'static str,
     long: &'static str,
@@ -34,7 +34,7 @@ struct Theirs {
     takes_value: bool,
 }
 
-fn theirs() -> Vec<Theirs> {
+fn theirs() -> Vec<TheirFlag> {
     let lines = LISTS.iter().flat_map(|list| list.lines());
     let lines = lines.filter(|line| !line.starts_with('#'));
     lines
@@ -45,7 +45,7 @@ fn theirs() -> Vec<Theirs> {
                     Some((letter, long)) => (letter.chars().nth(1), long),
                     None => (None, flag),
                 };
-                Theirs {
+                TheirFlag {
                     command,
                     long: long.trim_end_matches('='),
                     letter,
@@ -150,7 +150,7 @@ fn no_flag_is_refused_that_nobody_has() {
         }
     }
     for (command, letter, long) in LETTERS.iter().filter(|(command, ..)| *command != "prepare") {
-        let of = |flag: &&Theirs| flag.long == *long && flag.letter == Some(*letter);
+        let of = |flag: &&TheirFlag| flag.long == *long && flag.letter == Some(*letter);
         let mut found = theirs.iter().filter(of);
         assert!(
             found.any(|flag| ours(flag.command).1 == *command),

@@ -97,7 +97,6 @@ fn fetch(
 pub(crate) enum Pull {
     /// For what the store lacks.
     Missing,
-    /// Always.
     Always,
     /// Always, if it answers.
     Newer,

@@ -51,7 +51,6 @@ pub(crate) struct ImageImport {
 /// Where an image, or its files, come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ImportSource {
-    /// An image.
     Image(ImageReference),
     /// A tar archive of files.
     Files(PathBuf),

@@ -140,7 +140,6 @@ struct Meant {
 enum Removal {
     /// The names that were given.
     Names,
-    /// All of it.
     Image,
     /// Nothing: who gave its ID may not know of its names.
     Refused,

@@ -21,7 +21,6 @@ use crate::volumes::VolumeMount;
 pub struct MountUnit {
     /// What is mounted: a tag, a device, a directory.
     pub what: Arc<Path>,
-    /// Where.
     pub place: Arc<Path>,
     /// File system type.
     pub fs_type: &'static str,

@@ -163,13 +163,10 @@ impl AppStatus {
 pub enum AppState {
     /// It has not started yet.
     Waiting,
-    /// It runs.
     Running,
     /// It has ended, and will be restarted.
     Restarting,
-    /// It has ended.
     Exited,
-    /// It never ran.
     Failed,
 }
 

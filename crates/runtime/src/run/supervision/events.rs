@@ -62,7 +62,6 @@ impl From<&AppRecord> for AppTerms {
     }
 }
 
-/// What happens.
 #[derive(Debug)]
 pub(in crate::run) enum Input {
     /// An app comes, behind all others.
