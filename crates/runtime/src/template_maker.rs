@@ -249,7 +249,7 @@ impl Making {
         let (to, state) = (dir.join(MEMORY), dir.join(STATE));
         let written = spawn_blocking(move || {
             let file = private::file(&to)?;
-            memory::copy_without_zeros(&memory, &file)?;
+            memory::copy_in_use(&memory, &file)?;
             file.sync_all()?;
             File::open(&state)?.sync_all()?;
             let state = fs::read(state)?;
