@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! neighbours   started ────────────────────────────────────────────────────────> looked at after every round
-//! round        life ── kill ── what is left? what is told?  ┐
+//! round        life ── kill ── what is left? what is reported?  ┐
 //!              life ── kill ── ...                          ├─ gc ── nothing is left but the neighbours
 //!              life ── kill ── ...                          ┘
 //! ```
@@ -103,7 +103,7 @@ impl Victim {
         }
     }
 
-    /// What may be told of a pod that has exited by this.
+    /// What may be reported of a pod that has exited by this.
     fn reasons(self) -> &'static [&'static str] {
         match self {
             Victim::Run | Victim::Supervisor => &["its supervisor was killed"],
@@ -132,7 +132,7 @@ pub struct Soak {
     pub side_by_side: usize,
 }
 
-/// What was seen, by victim: how often a pod was in which state when the kill came, and what was told of it then.
+/// What was seen, by victim: how often a pod was in which state when the kill came, and what was reported then.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(BTreeMap<Victim, Row>);
 
@@ -140,15 +140,14 @@ pub struct Tally(BTreeMap<Victim, Row>);
 struct Row {
     lives: usize,
     states: BTreeMap<String, usize>,
-    told: BTreeMap<String, usize>,
+    reported: BTreeMap<String, usize>,
 }
 
 impl Tally {
     /// A table in Markdown.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text =
-            String::from("| killed | lives | the pod was | told of it then |\n|---|---|---|---|\n");
+        let mut text = String::from("| killed | pods | the pod was | reported then |\n|---|---|---|---|\n");
         let counts = |counts: &BTreeMap<String, usize>| {
             let counts: Vec<String> = counts.iter().map(|(what, n)| format!("{what} {n}")).collect();
             counts.join(", ")
@@ -159,7 +158,7 @@ impl Tally {
                 victim.word(),
                 row.lives,
                 counts(&row.states),
-                counts(&row.told)
+                counts(&row.reported)
             );
         }
         let lives: usize = self.0.values().map(|row| row.lives).sum();
@@ -170,14 +169,14 @@ impl Tally {
         let row = self.0.entry(victim).or_default();
         row.lives += 1;
         *row.states.entry(seen.state).or_default() += 1;
-        *row.told.entry(seen.told).or_default() += 1;
+        *row.reported.entry(seen.reported).or_default() += 1;
     }
 }
 
 /// What became of a life.
 struct SeenLife {
     state: String,
-    told: String,
+    reported: String,
 }
 
 /// A life to be.
@@ -202,7 +201,7 @@ impl Soak {
     /// Lives them all; tells `progress` how many have been lived, after each round.
     ///
     /// # Panics
-    /// When something of a life is left that `gc` does not remove, or what is told of it is not true, or a neighbour is
+    /// When something of a life is left that `gc` does not remove, or what is reported of it is not true, or a neighbour is
     /// not as it was.
     #[must_use]
     pub fn run(self, mut progress: impl FnMut(usize)) -> Tally {

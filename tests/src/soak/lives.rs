@@ -56,7 +56,7 @@ impl Place<'_> {
         self.bench
             .pod()
             .flags(network)
-            // Less than a command may take here: a guest that hangs is to be told.
+            // Less than a command may take here: a guest that hangs must be reported.
             .flags(["--boot-timeout", "80", "--name", &life.name()])
             .flags(["--transport", transport])
             .env(LIFE, life.name())
@@ -130,8 +130,8 @@ impl Place<'_> {
         panic!("left: {left:?}");
     }
 
-    /// What is told of a pod that has exited, and that it may be told.
-    fn told(&self, life: &Life) -> String {
+    /// What is reported of a pod that has exited, and that it may be reported.
+    fn reported(&self, life: &Life) -> String {
         let Some(seen) = status(self.bench, &self.bench.state(), &life.name()) else {
             return "no such pod".to_owned();
         };
@@ -179,7 +179,7 @@ impl Place<'_> {
         fs::remove_dir_all(&state).expect("the state is removed");
         SeenLife {
             state: if killed { seen } else { "prepared" }.to_owned(),
-            told: "the next one prepared".to_owned(),
+            reported: "the next one prepared".to_owned(),
         }
     }
 
@@ -191,11 +191,11 @@ impl Place<'_> {
         running.signal(Signal::KILL);
         let _ = running.wait();
         self.all_gone(life);
-        let told = self.told(life);
-        if told == "prepared" {
+        let reported = self.reported(life);
+        if reported == "prepared" {
             let _ = self.bench.isopod_command(["rm", &life.name()]).expect(0);
         }
-        SeenLife { state, told }
+        SeenLife { state, reported }
     }
 
     fn run(&self, life: &Life) -> SeenLife {
@@ -207,7 +207,7 @@ impl Place<'_> {
         self.all_gone(life);
         SeenLife {
             state,
-            told: self.told(life),
+            reported: self.reported(life),
         }
     }
 
@@ -227,16 +227,16 @@ impl Place<'_> {
             state.is_none_or(|state| state == "running" || self.processes(life).is_empty())
         });
         let lives = seen.as_ref().is_some_and(|seen| seen["state"] == "running");
-        let told = if lives {
+        let reported = if lives {
             "it runs".to_owned()
         } else {
-            self.told(life)
+            self.reported(life)
         };
         if seen.is_some() {
             let _ = self.bench.isopod_command(["rm", "-f", &life.name()]);
         }
         self.all_gone(life);
-        SeenLife { state, told }
+        SeenLife { state, reported }
     }
 
     fn lose_process(&self, life: &Life) -> SeenLife {
@@ -265,7 +265,7 @@ impl Place<'_> {
         self.all_gone(life);
         SeenLife {
             state,
-            told: self.told(life),
+            reported: self.reported(life),
         }
     }
 
@@ -286,8 +286,8 @@ impl Place<'_> {
         assert_eq!(vms.count(), 1);
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
-        let told = "started again at once, it runs".to_owned();
-        SeenLife { state, told }
+        let reported = "started again at once, it runs".to_owned();
+        SeenLife { state, reported }
     }
 
     fn lose_agent(&self, life: &Life) -> SeenLife {
@@ -302,7 +302,7 @@ impl Place<'_> {
         self.all_gone(life);
         SeenLife {
             state,
-            told: self.told(life),
+            reported: self.reported(life),
         }
     }
 
@@ -320,8 +320,8 @@ impl Place<'_> {
         if killed {
             wait_until("it is killed", || seen()["state"] == "exited");
             self.all_gone(life);
-            let told = self.told(life);
-            return SeenLife { state, told };
+            let reported = self.reported(life);
+            return SeenLife { state, reported };
         }
         wait_until("it is silent", || seen()["silentMs"].as_u64().is_some());
         kill(qemu, Signal::CONT);
@@ -329,8 +329,8 @@ impl Place<'_> {
         assert_eq!(seen()["state"], "running");
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);
-        let told = "it was silent, and heard again".to_owned();
-        SeenLife { state, told }
+        let reported = "it was silent, and answered again".to_owned();
+        SeenLife { state, reported }
     }
 
     fn lose_client(&self, life: &Life) -> SeenLife {
@@ -346,21 +346,21 @@ impl Place<'_> {
         let state = self.state(life);
         running.signal(Signal::KILL);
         let _ = running.wait();
-        let mut told = format!("`{}`: ", words[0]);
-        // Heard or not: the pod runs on, or ends as it was told to.
+        let mut reported = format!("`{}`: ", words[0]);
+        // Received or not: the pod continues, or ends as it was asked to.
         wait_until("the pod is at rest", || {
             status(bench, &bench.state(), &name).is_none_or(|seen| seen["state"] != "stopping")
         });
         match status(bench, &bench.state(), &name) {
-            None => told += "it is gone",
+            None => reported += "it is gone",
             Some(seen) if seen["state"] == "running" => {
-                told += "it runs";
+                reported += "it runs";
                 let _ = bench.isopod_command(["rm", "-f", &name]).expect(0);
             }
-            Some(_) => told += &self.told(life),
+            Some(_) => reported += &self.reported(life),
         }
         self.all_gone(life);
-        SeenLife { state, told }
+        SeenLife { state, reported }
     }
 
     /// Nothing is left behind `gc` but the neighbours.
@@ -394,8 +394,8 @@ fn is_qemu(line: &str) -> bool {
 /// A command that started a pod which was killed says so, unless the pod had started before.
 fn assert_said(out: &Output) {
     let began = out.status == 0 && out.stderr.is_empty();
-    let told = out.status == 125 && out.stderr.starts_with("error: ");
-    assert!(began || told, "{out:?}");
+    let reported = out.status == 125 && out.stderr.starts_with("error: ");
+    assert!(began || reported, "{out:?}");
 }
 
 /// What is half-made in the stores of images and guest images.
