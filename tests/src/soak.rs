@@ -3,8 +3,8 @@
 //! ```text
 //! neighbours   started ────────────────────────────────────────────────────────> looked at after every round
 //! round        life ── kill ── what is left? what is reported?  ┐
-//!              life ── kill ── ...                          ├─ gc ── nothing is left but the neighbours
-//!              life ── kill ── ...                          ┘
+//!              life ── kill ── ...                              ├─ gc ── nothing is left but the neighbours
+//!              life ── kill ── ...                              ┘
 //! ```
 //!
 //! A life's processes are known by a variable in their environment. Moments are drawn over the whole of a life: they
