@@ -167,11 +167,11 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
             ),
             (
                 &["app", "add", "work", "--name", "x", &image],
-                "`--name` says something of a whole pod",
+                "`--name` is a flag of the whole pod",
             ),
             (
                 &["app", "add", "work", "-p", "80", &image],
-                "says something of a whole pod",
+                "is a flag of the whole pod",
             ),
             (&["app", "add", "work", "/nowhere/at/all"], "/nowhere/at/all"),
             (&["app", "rm", "work", "one"], "it has not ended"),

@@ -1,7 +1,7 @@
 //! `cargo xtask bench pods`: what pods that run cost, in time and in memory.
 //!
 //! ```text
-//! exec    `isopod exec POD -- true` in a pod that runs, and `isopod list` beside it: the floor of a command
+//! exec    `isopod exec POD -- true` in a pod that runs, and beside it `isopod list`, the floor of a command, and `isopod app add`
 //! list    `isopod list` with 1,000 prepared pods
 //! many    20 pods at once, 160 MiB each, booted and then restored: when the last has started, and what each takes beside its guest's memory
 //! logs    an app writes as fast as it can, `isopod logs -f` reads
@@ -124,18 +124,46 @@ fn milliseconds(times: &[Duration], digits: usize) -> String {
 fn exec(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     out::part("exec");
     let (uuid, _) = bench.run(bench.pod("run", &["-d"], "exec sleep 100000"))?;
-    let (mut execs, mut lists) = (Vec::new(), Vec::new());
-    for _ in 0..COMMANDS {
+    let (mut execs, mut lists, mut adds) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..COMMANDS {
+        let app = format!("app{i}");
+        let add = [
+            "app",
+            "add",
+            &uuid,
+            "--name",
+            &app,
+            &bench.image,
+            "sleep",
+            "100000",
+        ];
+        adds.push(bench.run(bench.command(&add))?.1);
+        bench.run(bench.command(&["app", "rm", "-f", &uuid, &app]))?;
         execs.push(bench.run(bench.command(&["exec", &uuid, "--", "true"]))?.1);
         lists.push(bench.run(bench.command(&["list"]))?.1);
     }
     bench.clean()?;
+    let added: Vec<Duration> = adds
+        .iter()
+        .zip(&execs)
+        .map(|(add, exec)| add.saturating_sub(*exec))
+        .collect();
     Ok(vec![
         ("`exec POD -- true`, ms".into(), milliseconds(&execs, 0), ""),
         (
             "`list` beside it, one pod, ms".into(),
             milliseconds(&lists, 1),
             "",
+        ),
+        (
+            "`app add` until the app runs, ms".into(),
+            milliseconds(&adds, 0),
+            "",
+        ),
+        (
+            "the same less `exec`, round by round, ms".into(),
+            milliseconds(&added, 0),
+            "< 200",
         ),
     ])
 }

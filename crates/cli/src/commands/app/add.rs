@@ -90,10 +90,13 @@ impl AppAdd {
     }
 }
 
+/// How a user names a pod, who may mean the app.
+const NAME: &str = "`--name`";
+
 /// The flag of a pod's that is there.
 fn of_pod(args: &RunArgs) -> Option<&'static str> {
     match () {
-        () if args.name.is_some() => Some("`--name`"),
+        () if args.name.is_some() => Some(NAME),
         () if args.mode == RunMode::Detached => Some("`-d`"),
         () if args.remove => Some("`--rm`"),
         () if args.replace => Some("`--replace`"),
@@ -103,10 +106,9 @@ fn of_pod(args: &RunArgs) -> Option<&'static str> {
 }
 
 fn of_pods(flag: &str) -> Report {
-    Report::text(format!(
-        "{flag} says something of a whole pod, which the pod was started with"
-    ))
-    .hint(Some(
-        "`isopod app add` takes the flags of an app: `isopod run --help` has them".into(),
-    ))
+    let hint = match flag {
+        NAME => "`--app-name` names the app",
+        _ => "`isopod app add` takes the flags of an app, which `isopod run --help` lists",
+    };
+    Report::text(format!("{flag} is a flag of the whole pod, which already runs")).hint(Some(hint.into()))
 }
