@@ -1,4 +1,4 @@
-//! A copy out of an app or into one: an archive, and what it may be told about its target.
+//! A copy out of an app or into one: an archive, and what it may learn about its target.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! The pages of the manual: their examples, and whether what they show is what a command prints.
 //!
 //! An example is a line of a `console` block that begins with `$ `, with the lines that a `\` at the end adds to it; what
-//! follows up to the next example is what it prints, on both streams. CONTRIBUTING.md tells the rules for authors.
+//! follows up to the next example is what it prints, on both streams. CONTRIBUTING.md has the rules for authors.
 //!
 //! Nothing here knows what the commands do, or what is on the host that they run on.
 
@@ -247,7 +247,7 @@ fn ended(dir: &Path, i: usize) -> Option<Ended> {
 
 /// Whether an example printed and ended as `said`, where `next` is the command behind it.
 fn compare(ended: &Ended, said: &[String], next: &str) -> Result<(), String> {
-    let (told, said) = match said.split_last() {
+    let (reported, said) = match said.split_last() {
         Some((last, lines)) if exit_status(last).is_some() => (exit_status(last), lines),
         _ => (None, said),
     };
@@ -258,10 +258,12 @@ fn compare(ended: &Ended, said: &[String], next: &str) -> Result<(), String> {
         return Err(format!("this prints something else (exit status {status}):"));
     }
     let error = said.iter().any(|line| line.starts_with("error: "));
-    match told {
-        Some(told) if told != status => Err(format!("this has exit status {status}, not {told}:")),
+    match reported {
+        Some(reported) if reported != status => {
+            Err(format!("this has exit status {status}, not {reported}:"))
+        }
         None if status != 0 && !error && !next.contains("$?") => Err(format!(
-            "this has exit status {status}, of which the page does not tell:"
+            "this has exit status {status}, which the page does not show:"
         )),
         None if status == 0 && error => Err("this has exit status 0:".to_owned()),
         _ => Ok(()),
@@ -308,7 +310,7 @@ fn replace(text: &str, replaced: &[(&str, String)]) -> String {
 mod tests {
     use super::*;
 
-    fn told(status: i32, printed: &str, said: &str, next: &str) -> Result<(), String> {
+    fn reported(status: i32, printed: &str, said: &str, next: &str) -> Result<(), String> {
         let printed = printed.to_owned();
         let said: Vec<String> = said.lines().map(str::to_owned).collect();
         compare(&Ended { status, printed }, &said, next)
@@ -338,24 +340,24 @@ mod tests {
     fn what_varies_may_differ_and_nothing_else() {
         let list = |id, age| format!("UUID      NAME\n{id}  web   running  {age}\n");
         assert_eq!(
-            told(0, &list("0f00ba12", "3s"), &list("e1c7a4be", "12s"), ""),
+            reported(0, &list("0f00ba12", "3s"), &list("e1c7a4be", "12s"), ""),
             Ok(())
         );
-        assert!(told(0, &list("0f00ba12", "3s"), &list("e1c7a4be", "3m"), "").is_err());
-        assert!(told(0, "a b\n", "a c", "").is_err());
-        assert_eq!(told(0, "a    b\n", "a b", ""), Ok(()));
-        assert_eq!(told(0, "a\nb\nc\n", "...\nb\n...", ""), Ok(()));
-        assert!(told(0, "a\nb\nc\n", "...\nb", "").is_err());
-        assert!(told(0, "a\n\n", "a", "").is_err());
+        assert!(reported(0, &list("0f00ba12", "3s"), &list("e1c7a4be", "3m"), "").is_err());
+        assert!(reported(0, "a b\n", "a c", "").is_err());
+        assert_eq!(reported(0, "a    b\n", "a b", ""), Ok(()));
+        assert_eq!(reported(0, "a\nb\nc\n", "...\nb\n...", ""), Ok(()));
+        assert!(reported(0, "a\nb\nc\n", "...\nb", "").is_err());
+        assert!(reported(0, "a\n\n", "a", "").is_err());
     }
 
     #[test]
-    fn an_exit_status_is_told() {
-        assert!(told(1, "no\n", "no", "").is_err());
-        assert_eq!(told(1, "no\n", "no\n[exit status 1]", ""), Ok(()));
-        assert!(told(0, "no\n", "no\n[exit status 1]", "").is_err());
-        assert_eq!(told(7, "no\n", "no", "echo $?"), Ok(()));
-        assert_eq!(told(125, "error: no\n", "error: no", ""), Ok(()));
-        assert!(told(0, "error: no\n", "error: no", "").is_err());
+    fn an_exit_status_is_checked() {
+        assert!(reported(1, "no\n", "no", "").is_err());
+        assert_eq!(reported(1, "no\n", "no\n[exit status 1]", ""), Ok(()));
+        assert!(reported(0, "no\n", "no\n[exit status 1]", "").is_err());
+        assert_eq!(reported(7, "no\n", "no", "echo $?"), Ok(()));
+        assert_eq!(reported(125, "error: no\n", "error: no", ""), Ok(()));
+        assert!(reported(0, "error: no\n", "error: no", "").is_err());
     }
 }

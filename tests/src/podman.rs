@@ -120,7 +120,7 @@ fn is_id(text: &str) -> bool {
     text.len() >= 32 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
-/// A mount as `inspect` tells it: type, source or name, destination, whether it can be written to.
+/// A mount as `inspect` prints it: type, source or name, destination, whether it can be written to.
 pub type Mounted = (String, String, String, bool);
 
 /// The mounts of the one that was inspected. A volume without a name has none.

@@ -3,7 +3,7 @@
 //! ```text
 //! Registry   Debian's `docker-registry`, with TLS or without
 //! Front      what a client takes for the registry: it notes every request and slows the answers down
-//! Forward    a proxy that a client is told of: it passes connections on (`CONNECT`, SOCKS 5) to one place
+//! Forward    a proxy that a client is configured with: it passes connections on (`CONNECT`, SOCKS 5) to one place
 //! ```
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -274,7 +274,7 @@ fn answer(mut client: &TcpStream, upstream: &str, seen: &Seen) -> std::io::Resul
     }
 }
 
-/// A proxy that a client is told of. Wherever a client wants to, it gets to one place. It ends with the test's process.
+/// A proxy that a client is configured with. Wherever a client wants to, it gets to one place. It ends with the test's process.
 pub struct Forward {
     /// `127.0.0.1:PORT`.
     pub host: String,

@@ -198,7 +198,7 @@ impl Life {
 }
 
 impl Soak {
-    /// Lives them all; tells `progress` how many have been lived, after each round.
+    /// Runs them all; reports to `progress` how many have run, after each round.
     ///
     /// # Panics
     /// When something of a life is left that `gc` does not remove, or what is reported of it is not true, or a neighbour is
@@ -350,7 +350,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What `status` tells of a pod; `None` where there is none.
+/// What `status` prints about a pod; `None` where there is none.
 fn status(bench: &Bench, state: &Path, pod: &str) -> Option<Value> {
     let words = ["status", "--format", "json", pod].map(OsString::from);
     let out = bench.pod().state(state).other(words.into());

@@ -159,7 +159,7 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
         },
     );
     scenarios.run("what cannot be is refused before anything is done", || {
-        // What cannot be is told, before anything is done.
+        // What cannot be done is reported, before anything is done.
         for (words, why) in [
             (
                 &["app", "add", "work", "--app-name", "one", &image][..],

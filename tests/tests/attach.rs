@@ -171,7 +171,7 @@ fn a_pod_that_is_removed_has_a_status() {
     let out = attached.wait();
     assert_eq!(out.status, 4, "{out:?}");
     assert_eq!(out.text().replace("tick\n", ""), "bye\n");
-    eventually("it is told", || {
+    eventually("it is reported", || {
         types(&events(&bench, "")).last() == Some(&"removed")
     });
     eventually("its supervisor has ended", || bench.processes().is_empty());

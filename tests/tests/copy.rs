@@ -334,10 +334,10 @@ fn what_the_kernel_makes_up_is_copied(bench: &Bench) {
     );
     fs::create_dir(at("listens")).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(at("listens/s.sock")).unwrap();
-    let told = "`listens/s.sock` is a socket, which is not copied\n";
+    let reported = "`listens/s.sock` is a socket, which is not copied\n";
     let out = cp(bench, "listens", "one:/").expect(0);
-    assert_eq!(out.stderr, format!("warning: {told}"));
-    refused(&cp(bench, "listens/s.sock", "one:/"), told);
+    assert_eq!(out.stderr, format!("warning: {reported}"));
+    refused(&cp(bench, "listens/s.sock", "one:/"), reported);
     // In the app: the tree of a process has a file that nobody can read.
     let out = bench.isopod_command(["cp", "one:/proc/1/task/1/mem", "x"]);
     refused(

@@ -96,7 +96,7 @@ fn an_image_that_is_not_there() {
     );
 }
 
-/// One byte of a layer is another: the digest tells.
+/// One byte of a layer is another: the digest shows it.
 #[test]
 fn a_corrupt_layer() {
     let bench = Bench::new();
@@ -179,7 +179,7 @@ fn sources_that_cannot_be_shared() {
     drop(socket);
 }
 
-/// All faults are told at once.
+/// All faults are reported at once.
 #[test]
 fn pods_that_make_no_sense() {
     let bench = Bench::new();

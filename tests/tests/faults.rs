@@ -1,4 +1,4 @@
-//! What goes wrong, and that it is told, touches nobody else and leaves nothing.
+//! What goes wrong, and that it is reported, touches nobody else and leaves nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
@@ -30,7 +30,7 @@ fn background<'a>(bench: &'a Bench, name: &str) -> Pod<'a> {
 
 /// A short soak: `cargo xtask soak` is the long one.
 #[test]
-fn lives_end_at_random_moments() {
+fn pods_end_at_random_moments() {
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -60,9 +60,9 @@ fn soak() {
     println!("\n{}", tally.table());
 }
 
-/// One app eats all the memory: it is told which, and the other one lives on.
+/// One app eats all the memory: it is reported which, and the other one continues.
 #[test]
-fn an_app_that_eats_all_the_memory_is_told() {
+fn an_app_that_eats_all_the_memory_is_reported() {
     let bench = Bench::new();
     let image = bench.busybox();
     let pod = background(&bench, "m").flags(["--vm-memory", "192m"]);
@@ -92,7 +92,7 @@ fn an_app_that_eats_all_the_memory_is_told() {
 
 /// A host's disk that is full while a pod is prepared, while it runs and when it ends.
 #[test]
-fn a_full_disk_is_told_and_leaves_nothing() {
+fn a_full_disk_is_reported_and_leaves_nothing() {
     let Some(bench) = Bench::of_root() else { return };
     let disk = SmallDisk::new(&bench, 160);
     let image = bench.busybox();
@@ -247,7 +247,7 @@ fn what_happens_to_one_pod_is_not_the_others() {
     assert_eq!(text(&bench, "list -q").lines().count(), 3);
 
     std::fs::remove_dir_all(&gone).unwrap();
-    eventually("the app is told", || {
+    eventually("the app gets the error", || {
         text(&bench, "logs --tail 1 a") == "failed\n"
     });
     // The guest's clock: nothing on the host follows it, nothing in the guest waits for it, and it is set back.
@@ -298,7 +298,7 @@ fn the_hosts_clock_jumps() {
     let bench = Bench::new();
     let clock = bench.dir().join("clock");
     let set = |offset: &str| std::fs::write(&clock, format!("{offset}\n")).unwrap();
-    let told = |line: &str| {
+    let reported = |line: &str| {
         let words = line.split_whitespace().map(Into::into).collect();
         let out = with_clock(bench.pod(), &clock).other(words).expect(0);
         out.text().to_owned()
@@ -311,48 +311,50 @@ fn the_hosts_clock_jumps() {
     let words = ["start", "--attach", "p"].map(Into::into).into();
     let attached = with_clock(bench.pod(), &clock).start_other(words);
     eventually("it runs", || status(&bench, "p")["state"] == "running");
-    let last = || told("logs --tail 1 p").trim().parse::<u32>().unwrap_or(0);
+    let last = || reported("logs --tail 1 p").trim().parse::<u32>().unwrap_or(0);
     let goes_on = || {
         let before = last();
         eventually("the app writes", || last() > before + 2);
         before
     };
     let _ = goes_on();
-    let year = || told("exec p -- date +%Y");
+    let year = || reported("exec p -- date +%Y");
     let before = year();
     set("+800d");
     let ahead = goes_on();
     eventually("the guest's clock follows", || year() > before);
     assert_eq!(
-        told("list").lines().nth(1).unwrap().split_whitespace().nth(3),
+        reported("list").lines().nth(1).unwrap().split_whitespace().nth(3),
         Some("800d")
     );
     // Of what was written before the jump nothing is that young.
-    let young = told("logs --since 1h p");
+    let young = reported("logs --since 1h p");
     let first: u32 = young.lines().next().unwrap().parse().unwrap();
     assert!(first > 1 && first <= ahead + 1, "{ahead} {young}");
 
     set("-800d");
     let _ = goes_on();
     assert_eq!(
-        told("list").lines().nth(1).unwrap().split_whitespace().nth(3),
+        reported("list").lines().nth(1).unwrap().split_whitespace().nth(3),
         Some("0s")
     );
-    let lines: Vec<u32> = told("logs p").lines().map(|line| line.parse().unwrap()).collect();
+    let lines: Vec<u32> = reported("logs p")
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
     assert!(
         lines.iter().copied().eq(1..=lines.len().try_into().unwrap()),
         "{lines:?}"
     );
-    let years: Vec<String> =
-        told("logs -t p")
-            .lines()
-            .map(|line| line[..4].to_owned())
-            .fold(Vec::new(), |mut years, year| {
-                if years.last() != Some(&year) {
-                    years.push(year);
-                }
-                years
-            });
+    let years: Vec<String> = reported("logs -t p")
+        .lines()
+        .map(|line| line[..4].to_owned())
+        .fold(Vec::new(), |mut years, year| {
+            if years.last() != Some(&year) {
+                years.push(year);
+            }
+            years
+        });
     assert_eq!(years.len(), 3, "{years:?}");
 
     // The grace of a stop is as long as it was, whatever the clock says meanwhile.
@@ -370,10 +372,10 @@ fn the_hosts_clock_jumps() {
     assert_eq!(status(&bench, "p")["exitReason"], "it was stopped");
     let _ = attached.wait();
     // It ended a moment ago.
-    let _ = told("gc --grace 1h");
-    assert_eq!(told("list -q").lines().count(), 1);
-    let _ = told("gc --grace 0");
-    assert_eq!(told("list -q"), "");
+    let _ = reported("gc --grace 1h");
+    assert_eq!(reported("list -q").lines().count(), 1);
+    let _ = reported("gc --grace 0");
+    assert_eq!(reported("list -q"), "");
     bench.assert_nothing_left();
 }
 

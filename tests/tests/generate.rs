@@ -124,7 +124,7 @@ fn paths_of_the_working_directory_are_written_from_the_root() {
 }
 
 #[test]
-fn what_a_pod_file_cannot_say_is_told_all_at_once_or_left_out() {
+fn what_a_pod_file_cannot_say_is_reported_all_at_once_or_left_out() {
     let bench = Bench::new();
     let image = bench.busybox();
     let pod = bench

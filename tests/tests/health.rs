@@ -186,7 +186,7 @@ fn pre_start_comes_before_each_start_and_post_stop_after_each_end() {
 }
 
 #[test]
-fn a_lone_app_has_its_post_stop_handler_which_reads_nothing_and_is_told_of_when_it_fails() {
+fn a_lone_app_has_its_post_stop_handler_which_reads_nothing_and_is_reported_when_it_fails() {
     let bench = Bench::new();
     let sh = |script: &str| json!(["/bin/sh", "-c", script]);
     let after = "echo after; cat; echo at the end; exit 3";

@@ -36,9 +36,9 @@ spec:
     image: IMAGE
     command: [mytool, from, the, path]
     volumeMounts: [{name: tools, mountPath: /usr/local/bin}]
-  - name: told
+  - name: reported
     image: IMAGE
-    command: [sh, -c, 'echo told $HOSTNAME $(ls -A /dev | grep -c isopod) $(ulimit -Sn) $(ulimit -Hn) $(ulimit -u)']
+    command: [sh, -c, 'echo reported $HOSTNAME $(ls -A /dev | grep -c isopod) $(ulimit -Sn) $(ulimit -Hn) $(ulimit -u)']
   - name: private
     image: IMAGE
     workingDir: /root

@@ -11,9 +11,9 @@ use isopod_tests::faults::{QEMU, command_line, eventually, kill, pods};
 use isopod_tests::{Bench, Image, Pod, Running};
 use rustix::process::Signal;
 
-/// An app that is ready, and ends in order when it is told to.
+/// An app that is ready, and ends in order when it is asked to.
 const POLITE: &str = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
-/// An app that hears nothing.
+/// An app that receives nothing.
 const STUBBORN: &str = "trap '' TERM INT; echo ready; while :; do sleep 0.1; done";
 
 fn started<'a>(pod: Pod<'a>, bench: &'a Bench, script: &str) -> Running {
@@ -114,7 +114,7 @@ fn all_apps_of_a_pod_are_stopped() {
 }
 
 #[test]
-fn a_stop_before_the_guest_is_up_is_heard() {
+fn a_stop_before_the_guest_is_up_is_honoured() {
     let bench = Bench::new();
     let running = bench.pod().app(&bench.busybox()).sh("sleep 100").start();
     let _ = bench.process(QEMU);
@@ -222,7 +222,7 @@ fn other_signals_go_to_the_apps() {
 
 /// Output that cannot be written is an error, in the foreground and of a command.
 #[test]
-fn output_that_cannot_be_written_is_told() {
+fn output_that_cannot_be_written_is_reported() {
     let Some(bench) = Bench::of_root() else { return };
     let pod = bench.pod().behind("exec >/dev/full").app(&bench.busybox());
     let out = pod.sh("echo 1; sleep 100; exit 7").run().expect(125);
@@ -308,10 +308,10 @@ fn a_guest_that_panics_is_an_error_with_its_last_words() {
 fn too_little_memory_is_said_to_be_that() {
     let bench = Bench::new();
     let pod = bench.pod().flags(["--vm-memory", "100m"]).app(&bench.busybox());
-    let told = pod.sh("true").run().expect(125).stderr;
+    let reported = pod.sh("true").run().expect(125).stderr;
     assert!(
-        told.starts_with("error: invalid value `100m` of `--vm-memory`\n"),
-        "{told}"
+        reported.starts_with("error: invalid value `100m` of `--vm-memory`\n"),
+        "{reported}"
     );
     // The least that is taken is enough.
     let pod = bench.pod().flags(["--vm-memory", "160m"]).app(&bench.busybox());
@@ -426,7 +426,7 @@ impl Drop for Bounded {
     }
 }
 
-/// The host's kernel kills QEMU where there is no memory left for it: that is what is told, not that QEMU ended with a signal.
+/// The host's kernel kills QEMU where there is no memory left for it: that is what is reported, not that QEMU ended with a signal.
 #[test]
 fn a_vm_that_the_hosts_kernel_killed_for_memory() {
     let Some(bench) = Bench::of_root() else { return };

@@ -55,9 +55,10 @@ fn limits_hold_for_one_app_and_end_it_alone() {
         "{}",
         out.stderr
     );
-    let told = "app `hungry` was killed: it needed more memory than it may have; `--memory` gives it more";
+    let reported =
+        "app `hungry` was killed: it needed more memory than it may have; `--memory` gives it more";
     assert_eq!(out.stderr.matches("memory").count(), 2, "{}", out.stderr);
-    assert!(out.stderr.contains(told), "{}", out.stderr);
+    assert!(out.stderr.contains(reported), "{}", out.stderr);
     assert_eq!(out.status, 128 + 9, "{}", out.stderr);
 }
 
@@ -114,6 +115,6 @@ fn a_parameter_that_the_kernel_does_not_have_keeps_the_apps_from_starting() {
     let pod = bench.pod().flags(["--sysctl", "kernel.nonsense=1"]);
     let out = pod.app(&bench.busybox()).sh("echo ran").run();
     assert_eq!((out.status, out.text()), (125, ""), "{}", out.stderr);
-    let told = "cannot set the kernel's parameter `kernel.nonsense` to `1`: No such file or directory";
-    assert!(out.stderr.contains(told), "{}", out.stderr);
+    let reported = "cannot set the kernel's parameter `kernel.nonsense` to `1`: No such file or directory";
+    assert!(out.stderr.contains(reported), "{}", out.stderr);
 }

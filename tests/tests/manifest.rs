@@ -60,7 +60,7 @@ fn a_manifest_describes_a_whole_pod() {
 }
 
 #[test]
-fn all_faults_of_a_manifest_are_told_with_their_places() {
+fn all_faults_of_a_manifest_are_reported_with_their_places() {
     let bench = Bench::new();
     let file = bench.dir().join("pod.json");
     let text = r#"{

@@ -119,7 +119,7 @@ fn host_and_apps_reach_each_other() {
     assert!(answer.ends_with("\r\n\r\nthe pod says hi\n"), "{answer:?}");
     assert_eq!(ask_udp(udp, "hello"), "pod says hello");
 
-    // While it runs, its port is nobody else's, and that is told before a VM begins.
+    // While it runs, its port is nobody else's, and that is reported before a VM begins.
     let second = bench.pod().flags(["-p".to_owned(), format!("{tcp}:8080")]);
     let refused = second.app(&busybox).sh("true").start().wait();
     refused.assert_refused(

@@ -197,11 +197,11 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
     scenarios.run("inspect shows its addresses", || {
     let settings =
         "{{with .NetworkSettings}}{{.IPAddress}} {{.Gateway}} {{.GlobalIPv6Address}} {{.MacAddress}}{{end}}";
-    let told = bench
+    let reported = bench
         .isopod_command(["inspect", "--format", settings, "one"])
         .expect(0);
     assert_eq!(
-        told.text(),
+        reported.text(),
         "10.123.0.2 10.123.0.1 fd00:123::2 c2:11:22:33:44:55\n"
     );
     });
@@ -325,7 +325,7 @@ fn a_vm_has_several_interfaces() {
         assert!(said.ends_with("\n1\n1\n"), "{said}");
     }
 
-    // What cannot be had is told before anything starts.
+    // What cannot be had is reported before anything starts.
     let refused = |path: &str| {
         bench
             .pod()

@@ -52,16 +52,16 @@ fn pods_reach_each_other_by_name_and_nothing_else() {
     let _ = one.start().wait().expect(0);
     let mut scenarios = Scenarios::default();
     scenarios.run("its addresses and ports are shown", || {
-        let told = bench
+        let reported = bench
             .isopod_command(["inspect", "--format", ADDRESSES, "one"])
             .expect(0);
         assert_eq!(
-            told.text(),
+            reported.text(),
             "back 10.91.0.2  02:49:0a:5b:00:02\nfront 10.90.0.2 fd49:534f:5045::2 02:49:0a:5a:00:02\n\n"
         );
-        let told = bench.isopod_command(["port", "one"]).expect(0);
+        let reported = bench.isopod_command(["port", "one"]).expect(0);
         assert_eq!(
-            told.text(),
+            reported.text(),
             "80/tcp -> 0.0.0.0:8080\n80/tcp -> [2001:db8::1]:8081\n"
         );
     });
@@ -222,7 +222,7 @@ networks: {{front: {{external: true}}}}
     );
     });
     scenarios.run("what cannot be is refused before a VM begins", || {
-    // What cannot be had is told before a VM begins.
+    // What cannot be had is reported before a VM begins.
     let refused = |flags: &[&str], words: &str| {
         let pod = bench.pod().flags(flags.iter().copied()).app(&busybox).sh("true");
         pod.start().wait().assert_refused(125, words);
@@ -273,16 +273,16 @@ networks: {{front: {{external: true}}}}
         faults::eventually("it serves again", || {
             ask("192.0.2.1:8080").ends_with("one says hi\n")
         });
-        let told = bench.isopod_command(["status", "one"]).expect(0);
+        let reported = bench.isopod_command(["status", "one"]).expect(0);
         let networks = "network front: 10.90.0.2, fd49:534f:5045::2\nnetwork back: 10.91.0.2\n";
-        assert!(told.text().contains(networks), "{}", told.text());
+        assert!(reported.text().contains(networks), "{}", reported.text());
     });
     scenarios.run("what a killed supervisor leaves is removed", || {
         // Its supervisor is killed: `gc` removes what that leaves, but for nothing.
-        let told = bench
+        let reported = bench
             .isopod_command(["inspect", "--format", "{{.State.Pid}}", "one"])
             .expect(0);
-        let supervisor = told.text().trim().parse().unwrap();
+        let supervisor = reported.text().trim().parse().unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(supervisor).unwrap(), Signal::KILL)
             .unwrap();
         let is_server = |(_, words): &(i32, String)| words.contains("aardvark");

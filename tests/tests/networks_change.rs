@@ -85,7 +85,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
     );
     });
     scenarios.run("what cannot be is refused, and changes nothing", || {
-        // What cannot be is told, and changes nothing.
+        // What cannot be done is reported, and changes nothing.
         refused(
             &["network", "connect", "late", "one"],
             "error: cannot join network `late`: the pod is in it already\n\

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! ./busybox/       OCI image layout: busybox
-//! ./web/           OCI image layout: busybox with volumes, links and a directory (docs/volumes.md tells of it)
+//! ./web/           OCI image layout: busybox with volumes, links and a directory (described in docs/volumes.md)
 //! /srv/data/       file, 2026/, latest -> 2026, out -> /etc
 //! /srv/config/     empty
 //! /srv/app.conf    color=blue

@@ -1,4 +1,4 @@
-//! The same lines for podman and for `isopod`: exit status, what they print, and what `inspect` tells of mounts are the same.
+//! The same lines for podman and for `isopod`: exit status, what they print, and what `inspect` prints about mounts are the same.
 //! What podman cannot do on this host is left out by name.
 
 use std::process::Command;

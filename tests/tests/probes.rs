@@ -70,7 +70,7 @@ fn probes_and_hooks_do_what_kubernetes_says() {
     assert!(out.join("made-ready").exists());
     assert_eq!(app("web")["restarts"], 0, "its port is open");
 
-    // What does not live is restarted, and the reason is told.
+    // What fails its liveness probe is restarted, and the reason is reported.
     eventually("it is restarted", || app("flaky")["restarts"].as_u64() > Some(0));
     eventually("and so is this", || app("deaf")["restarts"].as_u64() > Some(0));
     let events = isopod("events --stream=false --filter app=flaky").expect(0);

@@ -206,7 +206,7 @@ fn scenario(bench: &Bench, more: &[&str]) {
 fn directories_are_roots() {
     let bench = Bench::new();
     scenario(&bench, &[]);
-    // What cannot be one is told.
+    // What cannot be one is reported.
     let file = bench.source("file", &[("file", "")]).join("file");
     for (words, why) in [
         (

@@ -209,7 +209,7 @@ fn a_guest_that_is_there_and_silent() {
     bench.assert_nothing_left();
 }
 
-/// A supervisor that is stopped is shown, and who asks it is told so at once.
+/// A supervisor that is stopped is shown, and that is reported at once to who asks it.
 fn a_stopped_supervisor(bench: &Bench) {
     let supervisor = bench
         .processes()
@@ -263,7 +263,7 @@ fn signals_end_exec(bench: &Bench) {
 
 /// A guest that may not be silent for long is killed; and the pod can be started again.
 #[test]
-fn a_silent_guest_is_killed_where_that_is_wished() {
+fn a_silent_guest_is_killed_where_that_is_asked_for() {
     let bench = Bench::new();
     let pod = bench.pod().flags(["-d", "--name", "q", "--on-silent", "kill:10"]);
     let _ = pod

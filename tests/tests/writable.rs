@@ -188,7 +188,7 @@ fn data_may_be_larger_than_the_memory() {
     assert_eq!(out.text(), format!("{}\n", 640 << 20));
 }
 
-/// The host has no room any more: the app is told, and neither its VM nor what it synced before is gone.
+/// The host has no room any more: the app gets the error, and neither its VM nor what it synced before is gone.
 #[test]
 fn a_full_host_is_an_error_of_the_app() {
     let Some(bench) = Bench::of_root() else { return };

@@ -47,7 +47,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// How `isopod` is told of it.
+    /// How `isopod` gets it.
     pub(crate) fn reference(&self) -> String {
         format!("oci:{}:{TAG}", self.layout.display())
     }

@@ -1,5 +1,5 @@
 //! What comes to the VM, the whole pod or an app that comes later: its files are unpacked, and everything that it needs of
-//! the kernel is there before systemd hears of its units. The [session](crate::host::session) does the rest.
+//! the kernel is there before systemd reads its units. The [session](crate::host::session) does the rest.
 
 mod description;
 mod unpack;

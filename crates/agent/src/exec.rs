@@ -1,5 +1,5 @@
 //! The agent's side of an exec stream: starts the command through [`enter`](crate::exec::enter), moves its standard streams,
-//! obeys the client, and sees to it that a command without a client ends.
+//! carries out the client's requests, and sees to it that a command without a client ends.
 //!
 //! ```text
 //!   client ──> receive ── Stdin ──> queue (a window's worth) ──> feed ──> pipe or terminal
@@ -10,7 +10,7 @@
 //! A client that detaches leaves the command to itself, and what it writes then is read and dropped.
 //!
 //! When the command has ended, what it wrote is sent, and no more is waited for: a process that it left behind continues
-//! in the app's cgroup, and nobody hears it.
+//! in the app's cgroup, and nobody reads it.
 
 pub(crate) mod copy;
 pub(crate) mod enter;
@@ -99,7 +99,7 @@ where
     converse(reader, writer, started).await;
 }
 
-/// Tells the client that nothing was executed.
+/// Reports to the client that nothing was executed.
 pub(crate) async fn fail<W: AsyncWrite + Unpin>(writer: &mut W, status: u8, text: String) {
     let _ = write_message(writer, &FromCommand::Failed { status, text }).await;
     let _ = writer.shutdown().await;
@@ -394,7 +394,7 @@ fn send_signal(group: Option<Pid>, signal: u8) {
     }
 }
 
-/// Gives the command its input, and tells how much of it went; what nobody reads is dropped.
+/// Gives the command its input, and reports how much of it was read; what nobody reads is dropped.
 async fn feed(
     mut stdin: Option<Sink>,
     mut queued: mpsc::UnboundedReceiver<Vec<u8>>,

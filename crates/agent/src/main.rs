@@ -3,7 +3,7 @@
 //! | called as | does |
 //! |---|---|
 //! | `/init`, as process 1 | loads the kernel modules of the way to the host, then becomes systemd ([`init`]) |
-//! | `serve`, a service | waits for the host; then brings what comes ([`arrival`]), reports and obeys ([`serve`]) |
+//! | `serve`, a service | waits for the host; then brings what comes ([`arrival`]), reports and carries out requests ([`serve`]) |
 //! | `become`, of an app's unit | begins the app's own processes, becomes who the app is and then its program ([`becoming`]) |
 //! | `share-processes` | makes the processes that apps share ([`pod`]) |
 //! | `enter` | joins a running app: becomes a command there, packs or unpacks an archive ([`enter`]) |

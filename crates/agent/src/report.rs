@@ -27,7 +27,7 @@ pub(crate) fn log(line: &str) {
 }
 
 /// Writes a line to standard error, which is the console for process 1 and the log for a service. There is nobody to
-/// tell when that fails.
+/// report when that fails.
 pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -6,7 +6,7 @@
 //! the target, whose parent must exist.
 //!
 //! Kept are names, modes, modification times, symbolic and hard links, and with [`Keep::Everything`] owners, set-ID
-//! bits and devices. Not kept: extended attributes, holes, sockets, which [`Packed`] tells of. The archive is not trusted: nothing is written
+//! bits and devices. Not kept: extended attributes, holes, sockets, which [`Packed`] lists. The archive is not trusted: nothing is written
 //! outside of the target, no link is followed below it, and memory is bounded.
 //!
 //! [`reader`] reads the entries, those of image layers too. What an app changed in its root, an overlay, is listed

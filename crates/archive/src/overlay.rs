@@ -36,7 +36,7 @@ pub(crate) fn is_whiteout(data: &Metadata) -> bool {
     data.file_type().is_char_device() && data.rdev() == 0
 }
 
-/// Tells each change that `upper` makes of `lowers`, the nearest first: parents before what is in them, in order of name.
+/// Reports each change that `upper` makes of `lowers`, the nearest first: parents before what is in them, in order of name.
 ///
 /// # Errors
 /// [`PackError`]: what cannot be read, and what `emit` fails with, as [`PackError::Write`].
@@ -57,7 +57,7 @@ pub fn changes(
     Ok(())
 }
 
-/// A path that is still to be told.
+/// A path that is still to be reported.
 struct Pending {
     upper: PathBuf,
     /// What lower layers have in this place, as far as it is seen; of a directory those that are merged with it.
@@ -145,23 +145,23 @@ mod tests {
 
     use super::*;
 
-    fn told(upper: &Path, lowers: &[PathBuf]) -> Vec<String> {
-        let mut told = Vec::new();
+    fn reported(upper: &Path, lowers: &[PathBuf]) -> Vec<String> {
+        let mut reported = Vec::new();
         changes(upper, lowers, &mut |change| {
             let kind = match change.kind {
                 ChangeKind::Added => 'A',
                 ChangeKind::Changed => 'C',
                 ChangeKind::Deleted => 'D',
             };
-            told.push(format!("{kind} {}", change.path.display()));
+            reported.push(format!("{kind} {}", change.path.display()));
             Ok(())
         })
         .unwrap();
-        told
+        reported
     }
 
     #[test]
-    fn what_is_new_changed_and_gone_is_told() {
+    fn what_is_new_changed_and_gone_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let [upper, seed, image] = ["upper", "seed", "image"].map(|name| dir.path().join(name));
         let write = |path: PathBuf| {
@@ -193,7 +193,7 @@ mod tests {
             "C /srv",
             "A /srv/new",
         ];
-        assert_eq!(told(&upper, &[seed.clone(), image.clone()]), expected);
+        assert_eq!(reported(&upper, &[seed.clone(), image.clone()]), expected);
         // Only root can say that a directory hides those below it.
         if setxattr(
             upper.join("srv"),
@@ -203,7 +203,7 @@ mod tests {
         )
         .is_ok()
         {
-            let of_srv = told(&upper, &[seed, image]).split_off(9);
+            let of_srv = reported(&upper, &[seed, image]).split_off(9);
             assert_eq!(of_srv, ["C /srv", "A /srv/new", "D /srv/old"]);
         }
     }

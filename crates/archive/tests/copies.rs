@@ -127,7 +127,7 @@ impl Write for Cutting {
 }
 
 #[test]
-fn a_file_that_becomes_shorter_is_told_of_and_the_rest_comes() {
+fn a_file_that_becomes_shorter_is_reported_and_the_rest_comes() {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
     fs::create_dir(at("d")).unwrap();
@@ -174,19 +174,19 @@ fn a_socket_is_refused_and_left_out_of_a_tree_with_a_warning() {
     let at = |path: &str| dir.path().join(path);
     fs::create_dir(at("d")).unwrap();
     let _listener = UnixListener::bind(at("d/s.sock")).unwrap();
-    let told = format!("`{}` is a socket, which is not copied", at("d/s.sock").display());
+    let reported = format!("`{}` is a socket, which is not copied", at("d/s.sock").display());
     let refused = pack(&at("d/s.sock"), &mut Vec::new(), Keep::Plain, LastLink::Kept);
-    assert_eq!(refused.unwrap_err().to_string(), told);
+    assert_eq!(refused.unwrap_err().to_string(), reported);
 
     fs::write(at("d/z"), "1").unwrap();
     let mut bytes = Vec::new();
     let packed = pack(&at("d"), &mut bytes, Keep::Plain, LastLink::Kept).unwrap();
-    assert_eq!((packed.warning(), packed.fault()), (Some(told.clone()), None));
+    assert_eq!((packed.warning(), packed.fault()), (Some(reported.clone()), None));
     // Its other name, too, is none of an entry that is not there.
     fs::hard_link(at("d/s.sock"), at("d/t.sock")).unwrap();
     let mut bytes = Vec::new();
     let packed = pack(&at("d"), &mut bytes, Keep::Plain, LastLink::Kept).unwrap();
-    assert_eq!(packed.warning(), Some(format!("{told} (and 1 more)")));
+    assert_eq!(packed.warning(), Some(format!("{reported} (and 1 more)")));
     unpacked(&bytes, at("to")).unwrap();
     assert_eq!(fs::read_dir(at("to")).unwrap().count(), 1);
 }

@@ -4,7 +4,7 @@
 //! the shell's script ── ISOPOD_COMPLETE=bash isopod -- WORDS... ──> candidates on standard output
 //! ```
 //!
-//! Which candidates a word has is told by the name of its value in the definitions: `POD`, `APP`, `IMAGE`, and those of
+//! Which candidates a word has follows from the name of its value in the definitions: `POD`, `APP`, `IMAGE`, and those of
 //! `cp`. Nothing is written, and nothing is said of what cannot be read.
 
 use std::env;

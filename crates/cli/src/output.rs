@@ -2,7 +2,7 @@
 //! where the stream is no terminal or `NO_COLOR` is set.
 //!
 //! Much of it comes from a guest, an image or a registry, by however many errors and records: so it is here, where it is
-//! printed, that what a terminal would obey is escaped.
+//! printed, that what controls a terminal is escaped.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use anstream::eprintln;
 use isopod_runtime::bounded_log::BoundedLog;
 use isopod_spec::located::Location;
-use isopod_spec::words::{for_terminal, is_obeyed, message_for_terminal};
+use isopod_spec::words::{for_terminal, is_terminal_control, message_for_terminal};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::FAILURE;
@@ -146,12 +146,12 @@ pub(crate) fn data(text: &str) {
     document(&for_terminal(text));
 }
 
-/// JSON as a terminal may see it, with the same meaning: what it would obey is in strings only, where it has escapes
+/// JSON as a terminal may see it, with the same meaning: what controls it is in strings only, where it has escapes
 /// (RFC 8259, section 7).
 pub(crate) fn json_text(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_obeyed(c) && c != '\n' {
+        if is_terminal_control(c) && c != '\n' {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 let _ = write!(text, "\\u{unit:04x}");
@@ -278,7 +278,11 @@ mod tests {
             rendered,
             "error: a\\u{1b}[2J\n  caused by: b\\u{202e}\n  d\n  caused by: c\\u{9b}2J\nhint: e\\u{7}"
         );
-        assert!(!report.line().contains(|c: char| is_obeyed(c) && c != '\n'));
+        assert!(
+            !report
+                .line()
+                .contains(|c: char| is_terminal_control(c) && c != '\n')
+        );
     }
 
     #[test]
@@ -286,7 +290,10 @@ mod tests {
         let value =
             serde_json::json!({ "a\u{202e}": "\x1b[2J \u{9b}2J \u{7f} \n \u{2028} é 日本 \u{1f600}" });
         let text = json_text(&format!("{value:#}"));
-        assert!(!text.contains(|c: char| is_obeyed(c) && c != '\n'), "{text}");
+        assert!(
+            !text.contains(|c: char| is_terminal_control(c) && c != '\n'),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

@@ -205,7 +205,7 @@ pub(crate) fn wait(pods: &Pods, mut pod: PodEntry, until: Until) -> Result<PodEn
     }
 }
 
-/// Completes the status of a pod that is gone by what its events tell of its end.
+/// Completes the status of a pod that is gone by what its events say of its end.
 fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
     let mut last = None;
     if let Ok(mut events) = pods.events().read() {

@@ -170,7 +170,7 @@ fn replaced(pod: &Asked, replace: bool, pods: &Pods) -> Result<(), Report> {
     }
 }
 
-/// A path that is the same from anywhere: without `..`, which only the file system can tell.
+/// A path that is the same from anywhere: without `..`, which only the file system can resolve.
 fn absolute(path: &Path, settings: &Settings) -> PathBuf {
     let path = settings.working_dir.join(path);
     let up = path.components().any(|part| part == Component::ParentDir);

@@ -1,6 +1,6 @@
-//! Tells the host's service manager how far the pod is (sd_notify(3)), where `isopod run` is a unit of `Type=notify`.
+//! Notifies the host's service manager how far the pod is (sd_notify(3)), where `isopod run` is a unit of `Type=notify`.
 //!
-//! It is told and never asked: a manager that cannot be told keeps no pod from running.
+//! It is notified and never asked: a manager that cannot be notified keeps no pod from running.
 
 use std::ffi::OsStr;
 use std::io;

@@ -113,7 +113,7 @@ fn app_state(pod: &PodEntry, status: Option<&AppStatus>) -> &'static str {
     }
 }
 
-/// What an app's probes find, as long as it runs and is heard of.
+/// What an app's probes find, as long as it runs and its guest answers.
 fn health(pod: &PodEntry, status: &AppStatus) -> Option<HealthState> {
     status
         .health

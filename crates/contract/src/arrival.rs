@@ -49,7 +49,7 @@ pub struct Departure {
 /// When an arrival reached what, in milliseconds of guest uptime (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivalTimes {
-    /// The agent was told of it.
+    /// The agent received it.
     pub begun_ms: u64,
     /// Its files were there.
     pub unpacked_ms: u64,

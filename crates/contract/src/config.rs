@@ -252,7 +252,7 @@ pub struct GuestRlimit {
 }
 
 impl GuestApp {
-    /// Whether it tells when it is ready: otherwise it is as soon as it has started.
+    /// Whether it reports when it is ready: otherwise it is as soon as it has started.
     #[must_use]
     pub fn reports_readiness(&self) -> bool {
         let reports = |probe: &GuestProbe| probe.holds_others || probe.readies;

@@ -51,7 +51,7 @@ pub struct UnitText {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HotplugMount {
     pub app: AppIndex,
-    /// The mount, as the app's other mounts are told.
+    /// The mount, as the app's other mounts are described.
     pub mount: GuestMount,
     /// The app's root filesystem.
     pub root: String,

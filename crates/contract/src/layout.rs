@@ -1,5 +1,5 @@
 //! The guest's paths, as far as host and guest must agree on them. `isopod_plan::layout` draws the guest's tree and has the
-//! paths of each app, volume and image in it; the agent is told those.
+//! paths of each app, volume and image in it; the agent receives those.
 
 /// The program that the kernel starts after the agent's first life.
 pub const SYSTEMD: &str = "/usr/lib/systemd/systemd";

@@ -273,7 +273,7 @@ pub enum AppReport {
         /// How often it will have been restarted then: one more than the last time.
         count: u32,
     },
-    /// 4: it runs and is ready now, as it says itself. An app whose readiness nobody tells is ready once it has started.
+    /// 4: it runs and is ready now, as it says itself. An app whose readiness nobody reports is ready once it has started.
     Ready,
     /// 5: it was ready and is not any more. One that has ended is not ready either; this does not come then.
     Unready,

@@ -129,7 +129,7 @@ pub fn ensure(sources: &[Sources], dir: &Path) -> Result<Ensured, BuildError> {
     let mut passed_over = Vec::new();
     let last = sources.len().saturating_sub(1);
     for (i, sources) in sources.iter().enumerate() {
-        // Where there is no other, the error itself is told, and not what was noted of it.
+        // Where there is no other, the error itself is reported, and not what was noted of it.
         let known = (i < last).then(|| unusable(sources, &home)).flatten();
         let reason = match known {
             Some(reason) => reason,
@@ -324,7 +324,7 @@ fn input_list(sources: &Sources, home: &Path) -> PathBuf {
     home.join(format!("inputs-{}.json", id(sources)))
 }
 
-/// What tells these sources from others.
+/// What distinguishes these sources from others.
 fn id(sources: &Sources) -> String {
     hex(&Sha256::digest(salt(sources))[..8])
 }

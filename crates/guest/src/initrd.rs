@@ -126,7 +126,7 @@ const FILES: &[(&str, &str)] = &[
         "etc/os-release",
         "ID=isopod\nNAME=Isopod\nPRETTY_NAME=\"Isopod guest\"\n",
     ),
-    // "isopod" in ASCII, and no pod's own: nothing in the guest is told apart by it.
+    // "isopod" in ASCII, and no pod's own: nothing in the guest is identified by it.
     ("etc/machine-id", "69736f706f6400000000000000000001\n"),
     ("etc/systemd/system.conf", SYSTEM_CONF),
     ("usr/lib/systemd/system/default.target", DEFAULT_TARGET),

@@ -26,7 +26,7 @@ const PROTOCOL_VERSION: usize = 0x206;
 const KERNEL_VERSION: usize = 0x20e;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
-/// The first boot protocol that tells where the payload is (Linux 2.6.24).
+/// The first boot protocol that says where the payload is (Linux 2.6.24).
 const PROTOCOL_WITH_PAYLOAD: u16 = 0x0208;
 /// XEN_ELFNOTE_PHYS32_ENTRY: where a hypervisor enters a kernel that has no firmware below it.
 const PVH_NOTE: u32 = 18;

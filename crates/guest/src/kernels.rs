@@ -21,7 +21,7 @@ pub(crate) struct Kernel {
     pub(crate) modules_dir: PathBuf,
 }
 
-/// Words of a release that tell a build for one purpose: of one series it comes after the general build. Ubuntu's count their
+/// Words of a release that mark a build for one purpose: of one series it comes after the general build. Ubuntu's count their
 /// builds apart (`6.8.0-1017-aws` is not newer than `6.8.0-117-generic`), and Debian's `cloud` has no 9p.
 const SPECIAL: [&str; 16] = [
     "aws",

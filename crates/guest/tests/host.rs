@@ -468,7 +468,7 @@ fn a_kernel_that_cannot_be_used_is_passed_over() {
             .starts_with("unusable-")
     });
     assert_eq!(noted.count(), 1);
-    // One that is there no more is passed over as well, and where none is left the best one's error is told.
+    // One that is there no more is passed over as well, and where none is left the best one's error is reported.
     std::fs::remove_file(&broken.kernel).unwrap();
     let ensured = isopod_guest::ensure(&both, &cache).unwrap();
     assert!(

@@ -19,7 +19,7 @@ use crate::layer::LayerError;
 use crate::registry::{PullError, Registries, Remote, Stop, download};
 use crate::section::Section;
 use crate::source::{Source, remote};
-use crate::store::import::{Coming, ImportError};
+use crate::store::import::{ImportError, IncomingImage};
 use crate::store::{FindError, Held, Image, Store};
 
 /// How many layers are downloaded at a time, as with docker.
@@ -131,7 +131,7 @@ impl Store {
             source,
         })?;
         let (found, remote) = remote::find(registries, reference, &self.limits)?;
-        let coming = Coming {
+        let coming = IncomingImage {
             id: Digest::of(&found.config),
             names: vec![reference.stored_name()],
             manifest: Some((found.manifest, found.manifest_document.clone())),

@@ -428,7 +428,7 @@ fn an_image_from_a_file_is_exported_as_one_layer() {
 }
 
 #[test]
-fn an_image_that_cannot_be_read_is_told_of_and_can_be_removed() {
+fn an_image_that_cannot_be_read_is_reported_and_can_be_removed() {
     let world = World::new();
     let (good, bad) = (world.import("good"), world.import("bad"));
     let config = bad.rootfs.with_file_name("config.json");

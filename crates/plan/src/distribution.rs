@@ -1,4 +1,4 @@
-//! The host's distribution, as its os-release(5) tells it, and what it calls the packages that a pod needs: hints name the command
+//! The host's distribution, as its os-release(5) names it, and what it calls the packages that a pod needs: hints name the command
 //! that installs them there.
 
 use isopod_spec::Architecture;

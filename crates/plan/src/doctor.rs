@@ -440,7 +440,7 @@ mod tests {
         assert!(found.iter().all(|finding| finding.fix.is_none()));
     }
 
-    /// Everything that can be missing is told with what to do about it, in this distribution's words.
+    /// Everything that can be missing is reported with what to do about it, in this distribution's words.
     #[test]
     fn whatever_is_missing_has_its_fix() {
         type Change = fn(&mut HostReport);

@@ -186,9 +186,9 @@ pub struct HostFacts {
 pub struct TemplateFacts {
     /// How pods start that do not say it.
     pub otherwise: StartMode,
-    /// What tells this QEMU from any other: its path, and its file's identity.
+    /// What distinguishes this QEMU from any other: its path, and its file's identity.
     pub qemu: String,
-    /// What tells this processor from any other.
+    /// What distinguishes this processor from any other.
     pub cpu: String,
     /// The keys of the templates that are there.
     pub there: BTreeSet<String>,

@@ -159,7 +159,7 @@ pub enum TargetFault {
     /// It leads nowhere.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// systemd cannot be told of it.
+    /// systemd cannot express it.
     #[error(transparent)]
     Unwritable(#[from] Unwritable),
     /// The app's root, or a directory that the guest itself mounts.

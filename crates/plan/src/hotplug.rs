@@ -71,8 +71,8 @@ pub enum Share {
     None,
 }
 
-/// A volume that is to come, and where it is to be.
-pub struct ComingVolume<'a> {
+/// A volume that is to be added to a running pod, and where.
+pub struct HotplugRequest<'a> {
     pub volume: &'a Volume,
     /// Its source, links followed.
     pub path: PathBuf,
@@ -93,7 +93,7 @@ pub struct AttachPlan {
     pub shared: SharedVolume,
     /// What is mounted in which app, parents first; apps by their position.
     pub mounts: Vec<(usize, VolumeMount)>,
-    /// What the guest is told.
+    /// What the guest receives.
     pub guest: HotplugVolume,
     /// What the user should know.
     pub notices: Vec<String>,
@@ -103,7 +103,7 @@ pub struct AttachPlan {
 ///
 /// # Errors
 /// [`PlanError`] with every fault found.
-pub fn attach(running: &Running<'_>, coming: &ComingVolume<'_>) -> Result<AttachPlan, PlanError> {
+pub fn attach(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Result<AttachPlan, PlanError> {
     let mut faults = refusals(running, coming);
     let by_app = by_app(running, coming, &mut faults);
     let mut mounts = Vec::new();
@@ -183,7 +183,7 @@ fn not_of_the_host(volume: &Volume) -> Fault {
 }
 
 /// What stands against it whatever its mounts are.
-fn refusals(running: &Running<'_>, coming: &ComingVolume<'_>) -> Vec<Fault> {
+fn refusals(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Vec<Fault> {
     let volume = coming.volume;
     let host = |reason: &str, hint: &str| Fault::Host {
         what: format!("cannot attach volume `{}`", volume.name),
@@ -230,7 +230,7 @@ fn refusals(running: &Running<'_>, coming: &ComingVolume<'_>) -> Vec<Fault> {
 /// The mounts of each app. One that is for this app alone wins over one for all at the same target.
 fn by_app<'a>(
     running: &Running<'_>,
-    coming: &ComingVolume<'a>,
+    coming: &HotplugRequest<'a>,
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<usize, Vec<&'a Mount>> {
     let mut by_app: BTreeMap<usize, Vec<&Mount>> = BTreeMap::new();
@@ -267,7 +267,7 @@ fn by_app<'a>(
 /// The places of the mounts of one app.
 fn place(
     running: &Running<'_>,
-    coming: &ComingVolume<'_>,
+    coming: &HotplugRequest<'_>,
     number: usize,
     wanted: &[&Mount],
     faults: &mut Vec<Fault>,
@@ -354,7 +354,7 @@ fn place_one(
     }
 }
 
-/// What the guest is told: units as for a volume that was there at the start, and for each app what its own unit says
+/// What the guest receives: units as for a volume that was there at the start, and for each app what its own unit says
 /// more.
 fn guest(
     running: &Running<'_>,

@@ -102,7 +102,7 @@ pub const SPEC: &str = "spec.json";
 pub const UPDATES: &str = "updates.json";
 /// In the pod directory: the networks that the pod is in, where it has joined or left one.
 pub const MEMBERS: &str = "networks.json";
-/// In the pod directory: that netavark was told of the pod, in the boot that is named there.
+/// In the pod directory: that netavark has set up the pod, in the boot that is named there.
 pub const INTERFACES_UP: &str = "networks.up";
 /// In the pod directory: what has become of the pod.
 pub const STATUS: &str = "status.json";

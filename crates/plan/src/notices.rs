@@ -1,4 +1,4 @@
-//! Notices that are told of volumes in two places: when a pod is planned, and when a volume comes to one that runs.
+//! Notices about volumes that two places give: when a pod is planned, and when a volume comes to one that runs.
 
 use isopod_spec::{AppName, VolumeName};
 
@@ -38,7 +38,7 @@ pub(crate) fn foreign_user(
 /// Files that are made when they are read.
 pub(crate) fn unknown_sizes(volume: &VolumeName) -> String {
     format!(
-        "the files of volume `{volume}` do not tell their sizes, as those of /proc and /sys: over virtiofs most read as empty \
+        "the files of volume `{volume}` do not report their sizes, as those of /proc and /sys: over virtiofs most read as empty \
          (`--transport 9p` reads them)"
     )
 }

@@ -24,7 +24,7 @@ pub struct Node {
     pub gid: u32,
 }
 
-/// The kinds of node that planning tells apart.
+/// The kinds of node that planning distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     Directory,

@@ -3,7 +3,7 @@
 //! nothing else of a pod's plan comes through here.
 //!
 //! Where rkt was wrong this is not: paths are written so that systemd reads them as they are, a target never leaves the
-//! app's root, unit names over 255 bytes are systemd's, and mounts are told apart by their path, not by their volume.
+//! app's root, unit names over 255 bytes are systemd's, and mounts are distinguished by their path, not by their volume.
 
 mod command_line;
 pub(crate) mod document;

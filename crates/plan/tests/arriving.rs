@@ -98,7 +98,7 @@ fn arrived(pod: &PodSpec, running: &RunningPod) -> ArrivalPlan {
 }
 
 proptest! {
-    /// A pod of two apps is a pod of one to which the other comes: units, files, mounts and what the agent is told are the
+    /// A pod of two apps is a pod of one to which the other comes: units, files, mounts and what the agent receives are the
     /// same, but for where what is the host's is bound.
     #[test]
     fn a_pod_is_the_fold_of_its_arrivals(

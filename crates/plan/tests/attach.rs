@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
 use isopod_plan::facts::{Owner, SourceKind};
-use isopod_plan::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach, detach};
+use isopod_plan::hotplug::{AttachPlan, HotplugRequest, Running, RunningApp, Share, attach, detach};
 use isopod_plan::path::{Lookup, Tree};
 use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::volumes::Source;
@@ -87,7 +87,7 @@ impl Case {
                 )
             })
             .collect();
-        let coming = ComingVolume {
+        let coming = HotplugRequest {
             volume: &self.volume,
             path: "/srv/new".into(),
             source: Source {
@@ -352,19 +352,19 @@ fn a_pod_must_have_a_share() {
 }
 
 #[test]
-fn an_ordinary_users_apps_are_told_apart() {
+fn an_ordinary_users_apps_are_distinguished() {
     let mut case = Case::new(pod(), &[]);
-    let told = |case: &Case| case.attach(&[(None, mount("new", "/x"))]).unwrap().notices;
+    let reported = |case: &Case| case.attach(&[(None, mount("new", "/x"))]).unwrap().notices;
     (case.ownership, case.uid) = (Ownership::RootAsCaller("so it is"), 33);
-    let notices = told(&case);
+    let notices = reported(&case);
     assert!(
         notices[0].starts_with("app `web` runs as user 33, and without root"),
         "{notices:?}"
     );
     case.ownership = Ownership::AllAsCaller(Owner { uid: 33, gid: 33 });
-    assert!(told(&case).is_empty());
+    assert!(reported(&case).is_empty());
     case.ownership = Ownership::AllAsCaller(Owner { uid: 0, gid: 0 });
-    let notices = told(&case);
+    let notices = reported(&case);
     assert!(
         notices[0].contains("your files in volume `new` are user 0's in the guest"),
         "{notices:?}"

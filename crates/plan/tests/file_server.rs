@@ -1,4 +1,4 @@
-//! How host volumes are served: what virtiofsd is told, and whose files the host's are in the guest.
+//! How host volumes are served: virtiofsd's options, and whose files the host's are in the guest.
 
 mod fixture;
 
@@ -33,7 +33,7 @@ fn virtiofsd_holds_no_descriptor_for_each_file_where_it_need_not() {
         let argv = command.argv(Path::new(shared));
         argv.iter().any(|arg| arg == "--inode-file-handles=prefer")
     };
-    let told = |pod: &PodSpec, facts: &Facts| {
+    let reported = |pod: &PodSpec, facts: &Facts| {
         let hints = plan(pod, facts).unwrap().hints;
         hints
             .iter()
@@ -42,10 +42,10 @@ fn virtiofsd_holds_no_descriptor_for_each_file_where_it_need_not() {
     let private = pod("private");
     let mut known = facts(&private, &[]);
     known.host.open_files = Some(20_000);
-    assert!(handles(&private, &known, "/pods/share") && !told(&private, &known));
+    assert!(handles(&private, &known, "/pods/share") && !reported(&private, &known));
     assert!(!handles(&private, &known, "/my pods/share"));
     let later = pod("rslave");
-    assert!(!handles(&later, &known, "/pods/share") && !told(&later, &known));
+    assert!(!handles(&later, &known, "/pods/share") && !reported(&later, &known));
     let mut odd = known.clone();
     odd.sources.get_mut(&volume_name("data")).unwrap().mounts = MountNames::Any;
     assert!(!handles(&private, &odd, "/pods/share"));
@@ -54,9 +54,9 @@ fn virtiofsd_holds_no_descriptor_for_each_file_where_it_need_not() {
         std::ffi::OsString::from_vec(b"/srv/\xe9".to_vec()).into();
     assert!(!handles(&private, &latin, "/pods/share"));
     known.host.user = HostUser::Ordinary { uid: 1000 };
-    assert!(!handles(&private, &known, "/pods/share") && told(&private, &known));
+    assert!(!handles(&private, &known, "/pods/share") && reported(&private, &known));
     known.host.open_files = None;
-    assert!(!told(&private, &known));
+    assert!(!reported(&private, &known));
 }
 
 /// Whoever writes is the caller; the caller's files are those of the one user that the apps run as, or root's.
@@ -76,7 +76,7 @@ fn an_ordinary_users_files_are_the_apps_own() {
         let words = argv.iter().map(|arg| arg.to_str().unwrap().to_owned());
         words.filter(|word| word.contains("translate")).collect()
     };
-    let told = |pod: &PodSpec, facts: &Facts| -> Vec<String> {
+    let reported = |pod: &PodSpec, facts: &Facts| -> Vec<String> {
         let notices = plan(pod, facts).unwrap().notices;
         notices
             .into_iter()
@@ -94,11 +94,11 @@ fn an_ordinary_users_files_are_the_apps_own() {
             "--translate-gid=host:0:34:1",
         ]
     );
-    assert!(told(&pod, &known).is_empty());
+    assert!(reported(&pod, &known).is_empty());
     // Two users that are not root: the files are root's, and what the others may do their modes say.
     pod.apps[1].overrides.user = Some("7".into());
     assert_eq!(translation(&pod, &known)[1], "--translate-uid=host:0:0:1");
-    assert!(told(&pod, &known)[0].contains("user 33, and your files in volume `data` are user 0's"));
+    assert!(reported(&pod, &known)[0].contains("user 33, and your files in volume `data` are user 0's"));
     // The same over 9p; where virtiofsd is too old, as it was.
     pod.apps.truncate(1);
     pod.vm.transport = ShareTransport::NineP;
@@ -110,21 +110,23 @@ fn an_ordinary_users_files_are_the_apps_own() {
     pod.vm.transport = ShareTransport::Virtiofs;
     known.host.virtiofsd.as_mut().unwrap().version = (1, 12);
     assert!(translation(&pod, &known).is_empty());
-    assert!(told(&pod, &known)[0].contains("virtiofsd 1.13 or newer lets others write too"));
+    assert!(reported(&pod, &known)[0].contains("virtiofsd 1.13 or newer lets others write too"));
 }
 
 #[test]
-fn files_that_do_not_tell_their_sizes_are_told_of() {
+fn files_without_their_sizes_are_reported() {
     let mut pod = pod();
     pod.volumes = vec![host("proc", "/proc/sys")];
     pod.apps[0].mounts = vec![mount("proc", "/d")];
     let mut known = facts(&pod, &[]);
-    let told = |pod: &PodSpec, facts: &Facts| plan(pod, facts).unwrap().notices.concat();
-    assert_eq!(told(&pod, &known), "");
+    let reported = |pod: &PodSpec, facts: &Facts| plan(pod, facts).unwrap().notices.concat();
+    assert_eq!(reported(&pod, &known), "");
     known.sources.get_mut(&volume_name("proc")).unwrap().sizes = Sizes::Untold;
-    assert!(told(&pod, &known).contains("over virtiofs most read as empty (`--transport 9p` reads them)"));
+    assert!(
+        reported(&pod, &known).contains("over virtiofs most read as empty (`--transport 9p` reads them)")
+    );
     pod.vm.transport = ShareTransport::NineP;
-    assert_eq!(told(&pod, &known), "");
+    assert_eq!(reported(&pod, &known), "");
 }
 
 /// `--userns`: the caller's subordinate users are the guest's others, over virtiofs and 9p; where there are none, or no namespace, it is

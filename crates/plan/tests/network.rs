@@ -90,7 +90,7 @@ fn passt_is_the_router_where_it_can_be_had() {
     assert!(argv(&spec, &facts).unwrap().contains(" --runas 0:0 "));
     facts.host.own_users = OwnUsers::Available;
 
-    // Without it QEMU, and what that leaves open is told.
+    // Without it QEMU, and what that leaves open is noted.
     facts.host.network.passt = None;
     spec.network = Network::default();
     let planned = plan(&spec, &facts).unwrap();

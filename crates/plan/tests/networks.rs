@@ -304,7 +304,7 @@ fn joining(flags: &[&str]) -> PodSpec {
 }
 
 #[test]
-fn a_pod_is_told_what_netavark_makes() {
+fn a_pod_gets_what_netavark_makes() {
     let spec = joining(&["back", "front,alias=Web.Example,alias=x"]);
     let planned = plan(&spec, &with_networks(&spec, &networks(), &["10.90.0.2"])).unwrap();
     let network = planned.network.unwrap();
@@ -393,7 +393,7 @@ fn a_pod_is_told_what_netavark_makes() {
 }
 
 #[test]
-fn a_pod_that_cannot_join_is_told_why() {
+fn a_pod_that_cannot_join_is_refused_with_the_reason() {
     let refused = |flags: &[&str], change: &dyn Fn(&mut Facts, &mut PodSpec)| {
         let mut spec = joining(flags);
         let mut facts = with_networks(&spec, &networks(), &["10.90.0.2"]);

@@ -49,7 +49,7 @@ fn on_disk(name: &str, size_bytes: Option<u64>) -> Volume {
     }
 }
 
-/// The disk is the last one, behind those of volumes, and a failed write to it is the guest's to hear of.
+/// The disk is the last one, behind those of volumes, and the guest receives the error of a failed write to it.
 #[test]
 fn roots_and_volumes_without_a_size_share_a_disk() {
     let mut pod = PodSpec::new(vec![app("web"), app("db")]);

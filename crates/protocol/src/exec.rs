@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::codec::{ReadMessageError, WriteMessageError, read_message, write_message};
 
-/// Why the client hears no more.
+/// Why the client receives no more.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// A message could not be read.
@@ -49,14 +49,14 @@ impl<W> Clone for Client<W> {
     }
 }
 
-/// Hears a command.
+/// Receives from a command.
 #[derive(Debug)]
 pub struct Answers<R> {
     stream: R,
     window: Arc<Semaphore>,
 }
 
-/// What is heard of a command.
+/// What a command sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It executes. The first answer, where it comes to that.
@@ -76,8 +76,8 @@ pub enum Answer {
     },
 }
 
-/// The client's side of a stream whose header was sent. Speak and hear at the same time: input waits for the command
-/// to read, and a command that nobody hears does not.
+/// The client's side of a stream whose header was sent. Send and receive at the same time: input waits for the command
+/// to read, and a command that nobody reads does not.
 pub fn client<S>(stream: S) -> (Client<WriteHalf<S>>, Answers<ReadHalf<S>>)
 where
     S: AsyncRead + AsyncWrite,

@@ -85,7 +85,7 @@ pub enum HandshakeError {
     Noise,
 }
 
-/// Greets the guest, tells it the time that `clock` says (nanoseconds since 1970), and waits until it begins.
+/// Greets the guest, sends it the time of `clock` (nanoseconds since 1970), and waits until it begins.
 ///
 /// # Errors
 /// [`HandshakeError`]; the port is of no further use then.

@@ -289,7 +289,7 @@ async fn a_guest_answers_the_host_that_began_anew() {
 
 /// The guest learns the host's time; where the first answer is late, it asks again, and takes the best.
 #[tokio::test]
-async fn the_greeting_tells_the_time() {
+async fn the_greeting_has_the_time() {
     let (mut port, mut guest) = tokio::io::duplex(1024);
     let answering = tokio::spawn(async move { handshake::guest(&mut guest, GUEST).await });
     let mut asked = 0;

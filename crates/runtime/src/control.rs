@@ -179,7 +179,7 @@ const MAX_FILES_BYTES: u64 = 256 << 20;
 pub struct Attach {
     /// What is recorded of it.
     pub record: AttachedRecord,
-    /// What the guest is told.
+    /// What the guest receives.
     pub guest: HotplugVolume,
 }
 

@@ -1,4 +1,4 @@
-//! Gathers what `isopod doctor` tells of a host: everything that a pod could need, tried as a pod would.
+//! Gathers what `isopod doctor` reports about a host: everything that a pod could need, tried as a pod would.
 //!
 //! Nothing is decided here: [`isopod_plan::doctor`] says what follows.
 

@@ -13,11 +13,11 @@
 //! - A writer that is stopped with the lock in hand holds nobody up for longer than [`LOCK_PATIENCE`]: appending without
 //!   it is still one write.
 //! - A line that was torn, by a full disk or a crash, is ended by the next writer, and left out by readers.
-//! - It is bounded: three files of [`FILE_BYTES`]. A pod of which there is much to tell pushes out its own events, and not
+//! - It is bounded: three files of [`FILE_BYTES`]. A pod with many events pushes out its own events, and not
 //!   those of others: the oldest file has at most a fair part of each ([`keep`]). Nothing is synchronised to the disk.
-//! - Nothing depends on it. A pod's state is its directory; what cannot be written here is told and forgotten.
+//! - Nothing depends on it. A pod's state is its directory; what cannot be written here is reported and forgotten.
 //!
-//! A pod whose supervisor was killed has nobody to tell of its end: whoever starts or removes it next does.
+//! A pod whose supervisor was killed has nobody to report its end: whoever starts or removes it next does.
 
 mod keep;
 mod read;
@@ -323,7 +323,7 @@ impl EventLog {
     }
 }
 
-/// What tells two files apart.
+/// What distinguishes two files.
 type Identity = (u64, u64);
 
 fn identity_of(file: &File) -> io::Result<Identity> {

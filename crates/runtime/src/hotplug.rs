@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use isopod_image::erofs::{ReadError, Reader};
 use isopod_plan::facts::{FileId, SourceKind};
-use isopod_plan::hotplug::{AttachPlan, ComingVolume, Running, RunningApp, Share, attach};
+use isopod_plan::hotplug::{AttachPlan, HotplugRequest, Running, RunningApp, Share, attach};
 use isopod_plan::path::Lookup;
 use isopod_plan::volumes::{Source, VolumeMount};
 use isopod_plan::{PlanError, layout};
@@ -97,7 +97,7 @@ pub fn plan(
         attached_before: status.volume_changes,
     };
     let tree = HostRoot(path.clone());
-    let coming = ComingVolume {
+    let coming = HotplugRequest {
         volume,
         path,
         source: Source { kind, tree: &tree },

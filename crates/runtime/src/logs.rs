@@ -10,7 +10,7 @@
 //!
 //! The format is CRI's (kubelet, "CRI log format"; tags are separated by colons, and readers look at the first): what
 //! collects Kubernetes' logs reads these. The content is raw bytes: whatever an app writes comes back exactly, line ends
-//! told apart from pieces by the tag. Only the tag `lost` is ours, and no app can forge it: a record's head is ours.
+//! distinguished from pieces by the tag. Only the tag `lost` is ours, and no app can forge it: a record's head is ours.
 //!
 //! - A record is written at once, also when its line has no end yet: a prompt is seen when it is shown. So nothing is
 //!   held back that would be lost with the supervisor.

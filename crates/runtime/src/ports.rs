@@ -1,5 +1,5 @@
 //! The host's ports that a pod publishes: looked at before its VM begins, so that one that cannot be had is an
-//! error in a moment and not a VM that ends. What comes between the look and QEMU's own is told by [`refused`].
+//! error in a moment and not a VM that ends. What comes between the check and QEMU's own is reported by [`refused`].
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_told() {
+    fn a_taken_port_is_reported() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_host_is_told() {
+    fn an_address_of_another_host_is_reported() {
         let elsewhere = PortForward {
             host_ip: Some([192, 0, 2, 1].into()),
             ..port(1, PortProtocol::Tcp)

@@ -12,7 +12,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// This one; `None` where the kernel does not tell.
+    /// This one; `None` where the kernel does not say.
     #[must_use]
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
@@ -33,7 +33,7 @@ impl Process {
     }
 
     /// The memory of the host that it and all processes below it have for themselves, in bytes: what is no file's, and of what
-    /// they share, the guest's memory, the most that one of them has seen. `None` where the kernel does not tell.
+    /// they share, the guest's memory, the most that one of them has seen. `None` where the kernel does not say.
     #[must_use]
     pub fn resident_bytes(&self) -> Option<u64> {
         let (_, started) = stat(self.pid)?;

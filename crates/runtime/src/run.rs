@@ -75,11 +75,11 @@ pub struct Caller {
     pub stop: mpsc::UnboundedReceiver<()>,
     /// Signals for every app that runs, by their numbers (signal(7)).
     pub signals: mpsc::UnboundedReceiver<u8>,
-    /// Where it is told how far the pod is.
+    /// Where it is reported how far the pod is.
     pub milestones: Option<mpsc::UnboundedSender<Milestone>>,
     /// OnStarted once, when every app has started, or which ones could not.
     pub started: Option<OnStarted>,
-    /// Who has each app's streams, and is told what becomes of it.
+    /// Who has each app's streams, and receives what becomes of it.
     pub watcher: Option<Arc<dyn Watcher>>,
 }
 
@@ -436,8 +436,8 @@ impl Pod<'_> {
             Err(why) => {
                 done.answer(Err(why.clone().into()));
                 self.status.gone(add.first);
-                let (unheard, _) = Done::unheard();
-                self.want(VolumeChange::Unbind(add.arrived.serials), unheard);
+                let (nobody, _) = Done::unanswered();
+                self.want(VolumeChange::Unbind(add.arrived.serials), nobody);
                 Some(Input::NotCome(add.first, why))
             }
         }

@@ -94,7 +94,7 @@ impl StateDirError {
 struct User {
     uid: u32,
     gid: u32,
-    /// Whose is what has no owner in this user namespace (user_namespaces(7)): nobody can tell, and it is not the user's to change.
+    /// Whose is what has no owner in this user namespace (user_namespaces(7)): nobody knows, and it is not the user's to change.
     unmapped: Option<u32>,
 }
 

@@ -25,7 +25,7 @@ const FIRMWARE_ENDS: &str = "Booting from ROM..";
 const REASON: &str = "Kernel panic";
 
 /// The last `count` lines that hold anything of files that were written one after the other, or those around a kernel's
-/// reason to give up; a terminal's commands are left out, and what else it would obey is escaped. None of a file that cannot be read.
+/// reason to give up; a terminal's commands are left out, and what else controls it is escaped. None of a file that cannot be read.
 pub(crate) fn tail(paths: &[&Path], count: usize) -> Vec<String> {
     let mut bytes = Vec::new();
     for path in paths.iter().rev() {

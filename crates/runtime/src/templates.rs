@@ -207,7 +207,7 @@ impl Templates {
             _ => {}
         }
         private::dir(&dir)?;
-        // Its processes are told where it is.
+        // Its processes get its path.
         dir.canonicalize()
     }
 
@@ -266,7 +266,7 @@ pub fn facts(settings: &Settings, qemu: &Path) -> TemplateFacts {
     }
 }
 
-/// What tells a program from any other that is or was at its path: `PATH:LENGTH:TIME:INODE`.
+/// What distinguishes a program from any other that is or was at its path: `PATH:LENGTH:TIME:INODE`.
 pub(crate) fn identity(program: &Path) -> io::Result<String> {
     let found = fs::metadata(program)?;
     Ok(format!(

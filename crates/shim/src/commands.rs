@@ -1,4 +1,4 @@
-//! A command in a container: begun in the guest, its streams moved, its end told.
+//! A command in a container: begun in the guest, its streams moved, its end reported.
 
 use std::path::Path;
 
@@ -67,7 +67,7 @@ impl Command {
         Ok(Self::Runs { client, input_open })
     }
 
-    /// Whom to tell it something, while it runs.
+    /// Where to send it something, while it runs.
     pub(crate) fn client(&self) -> Option<Client<WriteHalf<UnixStream>>> {
         match self {
             Self::Runs { client, .. } => Some(client.clone()),
@@ -84,7 +84,7 @@ impl Command {
     }
 }
 
-/// Why nothing was executed, in the words of runc's that engines look for: they tell 127 and 126 by them.
+/// Why nothing was executed, in the words of runc's that engines look for: they distinguish 127 and 126 by them.
 fn not_executed(program: &str, status: u8, text: &str) -> String {
     use isopod_contract::exec::{STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
     let program = program.escape_debug();
@@ -108,7 +108,7 @@ async fn feed(client: Client<WriteHalf<UnixStream>>, mut reader: Box<dyn AsyncRe
     }
 }
 
-/// Writes what the command writes, until it has ended; `None` where that was not heard.
+/// Writes what the command writes, until it has ended; `None` where that was not received.
 async fn follow(
     mut answers: Answers<ReadHalf<UnixStream>>,
     outputs: [Option<Output>; 2],

@@ -143,15 +143,15 @@ fn wait(child: &mut Child, timeout: Option<NonZeroU32>) -> io::Result<Option<Exi
 
 /// Reads what a hook says, to the end of whatever it may have left running.
 fn read(from: ChildStderr) -> mpsc::Receiver<Vec<u8>> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut from = from;
         let mut words = Vec::new();
         let _ = Read::take(&mut from, MOST_WORDS).read_to_end(&mut words);
-        let _ = tell.send(words);
+        let _ = sender.send(words);
         let _ = io::copy(&mut from, &mut io::sink());
     });
-    told
+    receiver
 }
 
 #[cfg(test)]

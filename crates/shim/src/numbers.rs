@@ -21,15 +21,15 @@ struct Number {
 impl Number {
     fn take() -> io::Result<Self> {
         let (ends, ended) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::Builder::new()
             .name("task".to_owned())
             .stack_size(STACK)
             .spawn(move || {
-                let _ = tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+                let _ = sender.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
                 let _ = ended.recv();
             })?;
-        let value = told.recv().map_err(io::Error::other)?;
+        let value = receiver.recv().map_err(io::Error::other)?;
         Ok(Self { value, _ends: ends })
     }
 }

@@ -96,7 +96,7 @@ pub(crate) fn pod(spec: &Spec, network: Option<&Path>) -> Result<PodSpec, Refuse
 
 /// What comes to a pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Coming {
+pub(crate) struct NewContainer {
     pub(crate) app: App,
     pub(crate) volumes: Vec<Volume>,
     /// Those of them that are to hold what a directory of the host's does, as it changes.
@@ -149,7 +149,7 @@ pub(crate) struct Given<'a> {
 ///
 /// # Errors
 /// [`Refused`].
-pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<Coming, Refused> {
+pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<NewContainer, Refused> {
     let root = RootDirectory {
         path: given.rootfs.to_owned(),
         writes: RootWrites::Through,
@@ -170,7 +170,7 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<Coming, Refused> {
         Some(_) => Seccomp::Profile(given.seccomp.to_owned()),
         None => Seccomp::Unconfined,
     });
-    Ok(Coming {
+    Ok(NewContainer {
         app,
         volumes,
         mirrors,
@@ -198,7 +198,7 @@ mod tests {
         serde_json::from_value(value.clone()).unwrap()
     }
 
-    fn coming(value: &Value) -> Result<Coming, Refused> {
+    fn coming(value: &Value) -> Result<NewContainer, Refused> {
         app(
             &spec(value),
             &Given {
@@ -229,7 +229,7 @@ mod tests {
                 sandbox: "1534f7b31df64fb4594315f27f2b6a77909bc843f5a58d649d064bda1d45ea77".to_owned()
             }
         );
-        let Coming {
+        let NewContainer {
             app,
             volumes,
             seccomp,
@@ -317,7 +317,7 @@ mod tests {
             {"destination": "/data", "type": "", "source": "/srv", "options": ["rbind", "rslave"]},
             {"destination": "/dev/shm", "type": "bind", "source": "/run/shm", "options": ["rbind"]},
         ]);
-        let Coming { app, volumes, .. } = coming(&value).unwrap();
+        let NewContainer { app, volumes, .. } = coming(&value).unwrap();
         let VolumeKind::Empty(run) = &volumes[0].kind else {
             panic!()
         };
@@ -338,7 +338,7 @@ mod tests {
             {"destination": "/etc/config", "type": "bind", "source": "/kubelet/config", "options": ["rbind", "ro"]},
             {"destination": "/written", "type": "bind", "source": "/kubelet/config", "options": ["rbind", "rw"]},
         ]);
-        let Coming { volumes, mirrors, .. } = coming(&value).unwrap();
+        let NewContainer { volumes, mirrors, .. } = coming(&value).unwrap();
         assert_eq!(volumes[0].kind, VolumeKind::Files(FilesVolume::default()));
         assert!(matches!(&volumes[1].kind, VolumeKind::Host(host) if host.must_be == SourceRule::Directory));
         let mirror = Mirror {

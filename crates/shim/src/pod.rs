@@ -30,8 +30,8 @@ const ATTEMPTS: usize = 16;
 /// Where a pod is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its VM comes up.
-    Coming,
+    /// Its VM boots.
+    Starting,
     /// Apps may come.
     Up,
     /// It has ended, for this reason where it was not asked to.
@@ -128,7 +128,7 @@ impl Pod {
     /// Why none may, in a line.
     pub(crate) async fn up(&self) -> Result<(), String> {
         let mut phase = self.phase.clone();
-        let reached = phase.wait_for(|phase| *phase != Phase::Coming).await;
+        let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;
         match reached.as_deref() {
             Ok(Phase::Up) => Ok(()),
             Ok(Phase::Ended(Some(reason))) => Err(reason.clone()),
@@ -225,7 +225,7 @@ fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Resul
     })
 }
 
-/// A fault; of a program that is not there in the words of runc's that engines look for, who tell 127 and 126 by them.
+/// A fault; of a program that is not there in the words of runc's that engines look for, which distinguish 127 and 126 by them.
 fn in_runcs_words(fault: &Fault) -> String {
     match fault {
         Fault::CommandNotFound { program, .. } => {

@@ -58,7 +58,7 @@ const DELETE: Kind = (topics::TASK_DELETE_EVENT_TOPIC, "TaskDelete");
 /// The kind of an event, and its message as bytes.
 type Encoded = (Kind, protobuf::Result<Vec<u8>>);
 
-/// The event that tells of `news`, in containerd's envelope.
+/// The event that reports `news`, in containerd's envelope.
 fn envelope(news: &News, creation: &Creation, namespace: &str, numbers: &Numbers) -> Option<Envelope> {
     let pid = numbers.of(&news.key().container);
     let ((topic, name), value) = event(news, creation, pid)?;
@@ -202,7 +202,7 @@ impl Publisher {
         }
     }
 
-    /// Tells of it.
+    /// Publishes the event.
     pub(crate) fn publish(&self, news: &News, creation: &Creation) {
         if let Some(envelope) = envelope(news, creation, &self.namespace, &self.numbers) {
             let _ = self.queue.send(Queued::Event(Box::new(envelope)));

@@ -95,7 +95,7 @@ impl Sandbox {
             namespace,
             numbers,
             inner: Mutex::default(),
-            phases: Arc::new(watch::Sender::new(Phase::Coming)),
+            phases: Arc::new(watch::Sender::new(Phase::Starting)),
             shutdown,
         })
     }
@@ -109,7 +109,7 @@ impl Sandbox {
         self.numbers.of(container)
     }
 
-    /// Of whose outputs a program that logs them is told.
+    /// Whose outputs a logging program receives.
     fn whose(&self, container: &str) -> Whose {
         Whose {
             id: container.to_owned(),

@@ -84,7 +84,7 @@ pub(crate) struct Task {
     ended: watch::Sender<Option<End>>,
 }
 
-/// What those who follow containerd's events are told.
+/// What those who follow containerd's events receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     Created(Key),
@@ -205,7 +205,7 @@ impl Tasks {
         })
     }
 
-    /// It has ended, or will never run: what is told of that, once. The commands of a container end with it.
+    /// It has ended, or will never run: what is reported of that, once. The commands of a container end with it.
     pub(crate) fn ended(&mut self, key: &Key, end: End) -> Vec<News> {
         let with = |other: &Key| other == key || (!key.is_exec() && other.container == key.container);
         let mut news = Vec::new();
@@ -214,15 +214,15 @@ impl Tasks {
             if matches!(task.state, State::Stopped(_)) {
                 continue;
             }
-            // A command that was never started has nobody who follows it, and of a start that failed whoever asked for it is told.
-            let told = match task.state {
+            // A command that was never started has nobody who follows it, and a start that failed is reported to whoever asked for it.
+            let reported = match task.state {
                 State::Created => !key.is_exec(),
                 State::Starting => false,
                 _ => true,
             };
             task.state = State::Stopped(end);
             task.ended.send_replace(Some(end));
-            if told {
+            if reported {
                 news.push(News::Exited(key.clone(), end));
             }
         }
@@ -290,7 +290,7 @@ impl Tasks {
         News::Deleted(key.clone(), end)
     }
 
-    /// Hears of its end.
+    /// Receives its end.
     pub(crate) fn end_of(&self, key: &Key) -> Result<watch::Receiver<Option<End>>, Refusal> {
         Ok(self.get(key)?.ended.subscribe())
     }
@@ -324,13 +324,13 @@ mod tests {
         }
         tasks.starts(&run).unwrap();
         tasks.started(&run).unwrap();
-        let heard = tasks.end_of(&run).unwrap();
+        let received = tasks.end_of(&run).unwrap();
         let news = tasks.ended(&key, end(3));
         assert_eq!(
             news,
             [News::Exited(run, end(3)), News::Exited(key.clone(), end(3))]
         );
-        assert_eq!(*heard.borrow(), Some(end(3)));
+        assert_eq!(*received.borrow(), Some(end(3)));
         assert_eq!(tasks.ended(&key, end(4)), []);
         assert_eq!(tasks.deletable(&key).unwrap(), end(3));
         tasks.delete(&key, end(3));
@@ -361,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_failed_is_told_to_whoever_asked_for_it() {
+    fn a_start_that_failed_is_reported_to_whoever_asked_for_it() {
         let (mut tasks, key) = (Tasks::default(), Key::new("a", ""));
         tasks.add(key.clone(), Stdio::default()).unwrap();
         tasks.starts(&key).unwrap();
-        let heard = tasks.end_of(&key).unwrap();
+        let received = tasks.end_of(&key).unwrap();
         assert_eq!(tasks.ended(&key, end(1)), []);
-        assert_eq!(*heard.borrow(), Some(end(1)));
+        assert_eq!(*received.borrow(), Some(end(1)));
         assert_eq!(tasks.started(&key), None);
         assert_eq!(tasks.deletable(&key).unwrap(), end(1));
     }

@@ -4,17 +4,17 @@
 
 use std::ffi::OsStr;
 
-/// `text` for a message: what is not UTF-8 replaced, and [what a terminal would obey](is_obeyed) escaped, so that a
+/// `text` for a message: what is not UTF-8 replaced, and [what controls a terminal](is_terminal_control) escaped, so that a
 /// message stays on its line.
 #[must_use]
 pub fn shown(text: impl AsRef<OsStr>) -> String {
     escaped(&text.as_ref().to_string_lossy(), |_| false)
 }
 
-/// Whether a terminal obeys `c` rather than showing it: the control characters (C0, DEL, C1), the ends of lines and
+/// Whether `c` controls a terminal rather than being shown: the control characters (C0, DEL, C1), the ends of lines and
 /// paragraphs, and what reorders a line (Unicode Standard Annex 9, "Directional Formatting Characters").
 #[must_use]
-pub fn is_obeyed(c: char) -> bool {
+pub fn is_terminal_control(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -25,7 +25,7 @@ pub fn is_obeyed(c: char) -> bool {
 /// The longest line of a message, in characters: a path has 4096 bytes at most (limits.h, `PATH_MAX`).
 const MAX_LINE_CHARS: usize = 8192;
 
-/// A text of several lines as a terminal may see it, whoever wrote it: what it would obey is escaped, but for the ends of
+/// A text of several lines as a terminal may see it, whoever wrote it: what controls it is escaped, but for the ends of
 /// lines and tabs.
 #[must_use]
 pub fn for_terminal(text: &str) -> String {
@@ -46,7 +46,7 @@ pub fn message_for_terminal(text: &str) -> String {
 fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_obeyed(c) && !is_kept(c) {
+        if is_terminal_control(c) && !is_kept(c) {
             out.extend(c.escape_default())
         } else {
             out.push(c)
@@ -126,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_obeys_nothing_of_a_text() {
+    fn no_text_controls_a_terminal() {
         assert_eq!(
             for_terminal("a\tb\nc\r\u{1b}]0;x\u{7}"),
             "a\tb\nc\\r\\u{1b}]0;x\\u{7}"
         );
         let every: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
-        assert!(!shown(&every).chars().any(is_obeyed));
+        assert!(!shown(&every).chars().any(is_terminal_control));
         let long = message_for_terminal(&"x".repeat(MAX_LINE_CHARS + 7));
         assert!(long.ends_with("x... (7 more bytes)"), "{}", long.len());
     }

@@ -135,16 +135,16 @@ fn a_list_of_a_kind_is_read_as_the_api_gives_it() {
     let maps = "---\n{kind: ConfigMapList, apiVersion: v1, items: [{metadata: {name: m}, data: {A: b}}]}\n";
     let file = read(&format!("{pods}\n{maps}"), Unsupported::Refuse).unwrap();
     assert_eq!(file.pod.apps[0].overrides.env[0].value.as_deref(), Some("b"));
-    let told = |text: &str| {
+    let reported = |text: &str| {
         let faults = read(&format!("{pods}\n{maps}---\n{text}"), Unsupported::Refuse).unwrap_err();
         faults.faults.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
-        told("{kind: SecretList, apiVersion: v1, items: [{kind: Pod}]}"),
+        reported("{kind: SecretList, apiVersion: v1, items: [{kind: Pod}]}"),
         ["pod.yaml:7:51: `items[0].kind`: `Pod` must be the kind that the list is of"]
     );
     assert_eq!(
-        told("{kind: ListList, apiVersion: v1, items: []}"),
+        reported("{kind: ListList, apiVersion: v1, items: []}"),
         [
             "pod.yaml:7:8: `kind`: kind `ListList` is not supported: a pod file has pods, what they use, and the objects of \
           Kubernetes' own that stand beside them"
@@ -153,7 +153,7 @@ fn a_list_of_a_kind_is_read_as_the_api_gives_it() {
 }
 
 #[test]
-fn a_claim_that_the_group_of_files_does_not_change_is_told_of() {
+fn a_claim_that_the_group_of_files_does_not_change_is_reported() {
     let pod = |context: &str, more: &str| {
         let text = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  securityContext: {{{context}}}\n  \
@@ -374,7 +374,7 @@ fn what_values_come_to_is_bounded() {
 
 #[test]
 fn what_is_larger_than_the_api_takes_is_refused() {
-    let told = |text: &str| {
+    let reported = |text: &str| {
         let errors = read(text, Unsupported::Ignore).unwrap_err();
         errors
             .faults
@@ -398,14 +398,14 @@ fn what_is_larger_than_the_api_takes_is_refused() {
     for kind in ["ConfigMap", "Secret"] {
         read(&object(kind, 512 << 10), Unsupported::Refuse).unwrap();
         assert_eq!(
-            told(&object(kind, (512 << 10) + 1)),
+            reported(&object(kind, (512 << 10) + 1)),
             ["the values have 1048578 bytes together, more than 1 MiB"]
         );
     }
     let annotations = |bytes: usize| pod(&format!(", annotations: {{a: {}}}", "x".repeat(bytes - 1)));
     read(&annotations(256 << 10), Unsupported::Refuse).unwrap();
     assert_eq!(
-        told(&annotations((256 << 10) + 1)),
+        reported(&annotations((256 << 10) + 1)),
         ["the annotations have 262145 bytes together, more than 256 KiB"]
     );
 }

@@ -1,5 +1,5 @@
 //! The host's side of the conversation with the agent in the guest: [`connect`] on the socket of QEMU's serial port,
-//! then [`Events`] to hear and [`Agent`] to speak.
+//! then [`Events`] to receive and [`Agent`] to send.
 //!
 //! Every byte that the guest sends is hostile. What is checked here, so that no caller need think of it: a frame's
 //! and a message's length; the number of streams (three per app at most); that an app's number is one that has come;
@@ -11,7 +11,7 @@
 //! dropped: whoever has seen [`Event::AllEnded`] has seen all output. An output that is neither read nor dropped
 //! holds back the end of its app, and nothing else.
 //!
-//! The guest's beats are answered here with the time ([`Event::Beat`] tells of each). Not done here: no deadline after
+//! The guest's beats are answered here with the time ([`Event::Beat`] reports each). Not done here: no deadline after
 //! [`connect`] but for the first answer on a stream (a paused VM is silent, and not lost), no restart of a lost
 //! conversation (it ends with the VM), and no interpretation of what the apps write.
 
@@ -97,7 +97,7 @@ pub enum Event {
     },
     /// Something that the agent could not do and that keeps no app from running.
     Warning(String),
-    /// The agent lives, and was told the time.
+    /// The agent runs, and received the time.
     Beat,
 }
 
@@ -207,10 +207,10 @@ async fn read_control(
 async fn write_control(mut control: WriteHalf<MuxStream>, mut messages: mpsc::Receiver<HostMessage>) {
     while let Some(message) = messages.recv().await {
         if write_message(&mut control, &message).await.is_err() {
-            return; // The reading side hears why.
+            return; // The reading side receives the reason.
         }
     }
-    // Keep the stream: without an `Agent` to speak, there may still be events to hear.
+    // Keep the stream: without an `Agent` to send, there may still be events to receive.
     std::future::pending::<()>().await;
 }
 
@@ -276,7 +276,7 @@ impl Agent {
 
     /// Brings apps with these policies to the VM, with what they need; `files` is what
     /// [`isopod_contract::arrival`] says. Returns the number of the first of them, behind those that came before. What
-    /// becomes of them, the events tell, which may come before this returns.
+    /// becomes of them, the events report, which may come before this returns.
     ///
     /// # Errors
     /// [`ArriveError`]; the numbers are not used again then either.
@@ -397,7 +397,7 @@ impl Agent {
     }
 
     /// Opens a stream to the agent, a command, statistics or a copy, which the agent has taken then. What goes over it is
-    /// between the agent and whoever holds the other end; dropping it tells the agent that the client is gone.
+    /// between the agent and whoever holds the other end; dropping it shows the agent that the client is gone.
     ///
     /// # Errors
     /// [`OpenError::TooMany`] over [`MAX_HOST_STREAMS`] at once, [`OpenError::Header`] for a header that no message
@@ -434,7 +434,7 @@ impl Events {
     /// The next event. May be cancelled.
     ///
     /// # Errors
-    /// Why the conversation ended, once; then [`AgentError::Ended`] for ever. A VM that was told to end does so
+    /// Why the conversation ended, once; then [`AgentError::Ended`] for ever. A VM that was asked to end does so
     /// with [`AgentError::Ended`] too.
     pub async fn next(&mut self) -> Result<Event, AgentError> {
         self.received.recv().await.unwrap_or(Err(AgentError::Ended))

@@ -197,7 +197,7 @@ mod tests {
 
     /// A child that holds the lock as its standard input keeps the next one from beginning, until it has ended.
     #[test]
-    fn a_process_that_lives_keeps_its_lock() {
+    fn a_process_that_runs_keeps_its_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qemu.lock");
         let lock = open_lock(&path, Duration::ZERO).unwrap();

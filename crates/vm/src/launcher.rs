@@ -13,7 +13,7 @@
 //!
 //! The mounts live in the namespace of the process that serves them, so they end with it, however it ends: nothing is
 //! ever left to be unmounted. It is a program of its own because entering a user namespace needs a process with one
-//! thread, and because an error can be told in words (on standard error, exit status [`FAILED`]).
+//! thread, and because an error can be reported in words (on standard error, exit status [`FAILED`]).
 //!
 //! Volumes are bound from the paths that were found when facts were gathered. No link is followed on the way any more, wherever
 //! in the path, and what is there must be the very file or directory that was looked at (device and inode): a path that leads

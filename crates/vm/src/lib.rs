@@ -2,7 +2,7 @@
 //! [`kvm`]), the conversation with the agent inside ([`agent`]), QEMU's monitor ([`qmp`]), and what carries the guest's frames to its
 //! router ([`frames`]), or a namespace's network to it ([`netns`]).
 //!
-//! What they are told to do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
+//! What they do is decided in `isopod-plan`; when they run is decided in `isopod-runtime`.
 
 pub mod agent;
 mod command;

@@ -144,7 +144,7 @@ fn explained(text: &str) -> String {
 /// sent there without more ado (socket(7), `SO_BROADCAST`).
 const NOBODY: &str = "255.255.255.255";
 
-/// What it is told of a pod in a network, whose ports `ports` are published through it. `resolver` is who is asked for names outside, where
+/// What it gets about a pod in a network, whose ports `ports` are published through it. `resolver` is who is asked for names outside, where
 /// that is not the host's.
 #[must_use]
 pub fn input(pod: &str, joined: &JoinedNetwork, ports: &[PortForward], resolver: Option<&str>) -> Value {
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_as_podman_tells_it() {
+    fn it_is_reported_as_podman_does() {
         let network = serde_json::from_value(json!({
             "name": "back", "id": "0", "driver": "bridge", "network_interface": "isopod-br0",
             "subnets": [{ "subnet": "10.90.0.0/24", "gateway": "10.90.0.1" }],
@@ -210,20 +210,23 @@ mod tests {
             pod_port: 80,
             protocol: isopod_spec::PortProtocol::Tcp,
         };
-        let told = input("uuid", &joined, &[port], None);
-        assert_eq!(told["container_name"], "one");
+        let reported = input("uuid", &joined, &[port], None);
+        assert_eq!(reported["container_name"], "one");
         assert_eq!(
-            told["port_mappings"],
+            reported["port_mappings"],
             json!([{ "container_port": 80, "host_ip": "192.0.2.1", "host_port": 8080, "protocol": "tcp", "range": 1 }])
         );
         let own = json!({
             "static_ips": ["10.90.0.2"], "static_mac": "02:49:0a:5a:00:02", "interface_name": "eth0", "aliases": ["web"],
         });
-        assert_eq!(told["networks"], json!({ "back": own }));
-        assert_eq!(told["network_info"]["back"]["network_interface"], "isopod-br0");
+        assert_eq!(reported["networks"], json!({ "back": own }));
+        assert_eq!(
+            reported["network_info"]["back"]["network_interface"],
+            "isopod-br0"
+        );
         // Nobody outside is asked for names.
         assert_eq!(
-            told["network_info"]["back"]["network_dns_servers"],
+            reported["network_info"]["back"]["network_dns_servers"],
             json!([NOBODY])
         );
     }

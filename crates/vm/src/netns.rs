@@ -6,7 +6,7 @@
 //!                   <─ redirect: ingress ──                     with eth0's MAC, addresses, routes, MTU, neighbours
 //! ```
 //!
-//! 1. [`read`] tells what the interfaces have. The guest gets the same.
+//! 1. [`read`] reads what the interfaces have. The guest gets the same.
 //! 2. [`join`] makes a tap for an interface and joins the two in both directions (tc-mirred(8)); whoever has the descriptor that it
 //!    gives is the namespace's network from then on. The addresses stay where they are and answer nothing, for no packet reaches them.
 //! 3. The tap ends with its descriptor. [`release`] takes away the rest, so that the namespace is as it was.
@@ -103,7 +103,7 @@ impl NetnsError {
     }
 }
 
-/// Tells what the network of the namespace at `path` consists of: the interfaces that are up and have an address.
+/// Reads what the network of the namespace at `path` consists of: the interfaces that are up and have an address.
 ///
 /// # Errors
 /// [`NetnsError`].
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_namespace_is_told() {
+    fn what_is_no_namespace_is_reported() {
         let gone = read(Path::new("/run/netns/isopod-none")).unwrap_err();
         assert!(gone.hint().unwrap().contains("/run/netns"), "{gone}");
         let file = tempfile::NamedTempFile::new().unwrap();

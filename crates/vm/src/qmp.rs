@@ -52,14 +52,14 @@ pub struct Qmp {
     events: VecDeque<MonitorEvent>,
 }
 
-/// Something that QEMU tells unasked.
+/// Something that QEMU reports unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct MonitorEvent {
     name: String,
     data: Map<String, Value>,
 }
 
-/// Any message of QEMU's, told apart by its keys.
+/// Any message of QEMU's, distinguished by its keys.
 #[derive(Debug, Deserialize)]
 struct Message {
     #[serde(rename = "QMP")]

@@ -35,7 +35,7 @@ pub fn find(search: &[PathBuf], user: HostUser) -> Option<Virtiofsd> {
         })
 }
 
-/// Tells the two programs apart by their `--version`: `virtiofsd version 7.2.22 ...` and `virtiofsd 1.14.0`.
+/// Distinguishes the two programs by their `--version`: `virtiofsd version 7.2.22 ...` and `virtiofsd 1.14.0`.
 fn flavour(program: &Path) -> Option<(VirtiofsdFlavour, (u32, u32))> {
     let output = launch::command(program).arg("--version").output().ok()?;
     let text =
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_programs_are_told_apart_and_their_versions_read() {
+    fn the_two_programs_are_distinguished_and_their_versions_read() {
         let c = "virtiofsd version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright\nusing FUSE kernel interface version 7.36\n";
         assert_eq!(read_version(c), Some((VirtiofsdFlavour::C, (7, 2))));
         assert_eq!(

@@ -306,7 +306,7 @@ impl Place<'_> {
         }
     }
 
-    /// QEMU is stopped: it is seen, and either heard again or killed.
+    /// QEMU is stopped: it is seen, and either answers again or is killed.
     fn fall_silent(&self, life: &Life) -> SeenLife {
         let killed = life.number.is_multiple_of(2);
         let policy = if killed { "kill:20" } else { "report" };
@@ -325,7 +325,7 @@ impl Place<'_> {
         }
         wait_until("it is silent", || seen()["silentMs"].as_u64().is_some());
         kill(qemu, Signal::CONT);
-        wait_until("it is heard again", || seen()["silentMs"].is_null());
+        wait_until("it answers again", || seen()["silentMs"].is_null());
         assert_eq!(seen()["state"], "running");
         let _ = self.bench.isopod_command(["rm", "-f", &life.name()]).expect(0);
         self.all_gone(life);

@@ -8,7 +8,7 @@ use isopod_tests::cri::wire::Message;
 use isopod_tests::cri::{Container, ContainerConfig, Containerd, OF_CONTAINERD, RUNNING, Sandbox};
 use isopod_tests::{Bench, Scenarios};
 
-/// What dies is cleaned up after, and told of.
+/// What dies is cleaned up after, and reported.
 #[test]
 fn nothing_stays_when_something_dies() {
     let Some(bench) = Bench::of_root() else { return };

@@ -19,7 +19,7 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
         },
     );
     scenarios.run(
-        "a process of a container's that is killed for want of memory is told of",
+        "a process of a container's that is killed for want of memory is reported",
         || {
             let limits = Message::new().number(4, 30 << 20).number(5, 500);
             let config =

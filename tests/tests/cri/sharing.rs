@@ -70,7 +70,7 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
                 container.sh("ls /etc/config; cat /etc/config/key /etc/part; readlink /etc/config/key"),
                 "key\nold\none\none\n..data/key\n"
             );
-            // What is watched is the guest's own, of whose changes its kernel tells.
+            // What is watched is the guest's own, whose changes its kernel reports.
             assert!(
                 !container
                     .sh("grep ' /etc/config ' /proc/self/mountinfo")

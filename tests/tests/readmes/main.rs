@@ -144,7 +144,7 @@ impl Readme<'_> {
         ours
     }
 
-    /// The mounts that `inspect` tells are the same.
+    /// The mounts that `inspect` prints are the same.
     fn mounts(&mut self, name: &str) {
         let Both { ours, theirs } = self.both(&format!("docker inspect {name}"));
         let ours = mounts(ours.text());
@@ -334,7 +334,7 @@ fn import(bench: &Bench, name: &str, image: &Image) {
 
 /// What is typed first of all with the servers of databases, and what they keep.
 #[test]
-fn databases_of_readmes_keep_what_they_are_told() {
+fn databases_of_readmes_keep_what_they_are_given() {
     let bench = Bench::new();
     let mut readme = Readme::of(&bench, String::new(), &databases(&bench));
     let mut scenarios = Scenarios::default();

@@ -156,7 +156,7 @@ fn what_cannot_come_is_refused() {
 
 /// A pod that was started without a share says so, and how it is started.
 #[test]
-fn a_pod_without_a_share_is_told_apart() {
+fn a_pod_without_a_share_is_distinguished() {
     let bench = Bench::new();
     let data = bench.source("data", &[]);
     let pod = bench.pod().flags(["-d", "--name", "p"]).app(&bench.busybox());

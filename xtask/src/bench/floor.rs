@@ -64,7 +64,7 @@ impl Floor {
         floor.file("-initrd").map(|_| floor)
     }
 
-    /// The same as one would write it by hand: without what `isopod` tells VM, CPU and kernel to be faster.
+    /// The same as one would write it by hand: without the settings of `isopod` for a faster VM, CPU and kernel.
     pub(super) fn untuned(&self) -> Self {
         let mut untuned = self.with(&[
             ("-machine", "q35,memory-backend=memory".into()),

@@ -86,7 +86,7 @@ pub(super) fn warm_phases(timings: &Timings, wall: f64) -> Option<Timings> {
     let phases = [
         ("host: image, plan, pod directory", prepare),
         (
-            "host: processes, restore, until the agent is told of the pod",
+            "host: processes, restore, until the agent gets the pod",
             ready - (asked - arrival),
         ),
         ("guest: the pod's files", unpacked - arrival),

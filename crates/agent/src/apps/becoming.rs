@@ -74,7 +74,7 @@ impl LaunchError {
 /// program's own only when that could not be executed, with what a shell would exit with.
 pub(crate) fn run(part: Part) -> ExitCode {
     let directory = Path::new(LAUNCH_DIR);
-    // Closed by the execution. What runs around the program tells of itself by its exit status.
+    // Closed by the execution. The processes around the program report by their exit status.
     let open = || {
         File::options()
             .write(true)

@@ -134,7 +134,7 @@ mod tests {
         );
     }
 
-    /// A server that answers each request by its path with `answer`, `PORT` in it being its own, and tells them all.
+    /// A server that answers each request by its path with `answer`, `PORT` in it being its own, and returns them all.
     async fn server_of_paths(
         answer: fn(&str) -> String,
     ) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {

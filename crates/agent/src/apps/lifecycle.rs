@@ -1,5 +1,5 @@
 //! The lives of a pod's apps, decided: when each is started, probed, asked to stop, killed and started again, and what the
-//! host is told of it. It performs nothing and reads no clock; the session with the host feeds it with what happens and
+//! host receives. It performs nothing and reads no clock; the session with the host feeds it with what happens and
 //! performs what it says.
 //!
 //! ```text
@@ -423,7 +423,7 @@ impl Lifecycle {
         self.actions.push(LifecycleAction::End { app, last });
     }
 
-    /// Tells the host whether an app that runs is ready, by its own word and by what is found of it, where that is new.
+    /// Reports whether a running app is ready, by its own message and by its probes, where that has changed.
     fn report_readiness(&mut self, app: usize) {
         let record = &mut self.apps[app];
         if record.state != State::Running || !record.terms.reports_readiness {

@@ -1,7 +1,7 @@
 //! What apps say of themselves (sd_notify(3)): a datagram socket for each app that has one, bound into its root by its
 //! unit. Each app has a socket of its own, so whatever arrives there is the app's, whichever of its processes sent it.
 //!
-//! Only readiness is heard. systemd's own socket would take more (`MAINPID=`, `FDSTORE=`), and none of it is an app's
+//! Only readiness is accepted. systemd's own socket would take more (`MAINPID=`, `FDSTORE=`), and none of it is an app's
 //! to say here.
 
 use std::io;

@@ -76,7 +76,7 @@ pub(crate) struct StdinReader {
 impl StdinReader {
     /// Leaves the pipe to the app; what the unit runs after it finds an empty input.
     pub(crate) fn leave(self) {
-        // Where that fails, the handler does, and that is told.
+        // Where that fails, the handler does, and that is reported.
         let _ = link(&self.path, Path::new("/dev/null"));
     }
 }
@@ -165,7 +165,7 @@ pub(crate) async fn forward_output(
     let _ = stream.shutdown().await;
 }
 
-/// Reads until the pipe is empty, past tokio, which may not have heard yet of what came last.
+/// Reads until the pipe is empty, past tokio, which may not have seen yet what came last.
 async fn drain(pipe: &Receiver, host: &mut Option<&mut MuxStream>, buffer: &mut [u8]) {
     loop {
         match rustix::io::read(pipe, &mut *buffer) {
@@ -186,7 +186,7 @@ pub(crate) async fn forward_input(mut stream: MuxStream, mut pipe: Sender) {
             Ok(0) | Err(_) => return,
             Ok(n) => {
                 if pipe.write_all(&buffer[..n]).await.is_err() {
-                    return; // Dropping the stream tells the host.
+                    return; // Dropping the stream shows the host that it is over.
                 }
             }
         }

@@ -24,7 +24,7 @@ use crate::mounts::early;
 use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::report::{fail, log};
 
-/// What systemd is told that it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
+/// What systemd believes it runs in (<https://systemd.io/CONTAINER_INTERFACE>): it leaves to who started it what the
 /// VM needs and what this guest has no use for (modules, security policies, the clock, bpf and pstore file systems),
 /// and the mounts as private as they are.
 const CONTAINER: &str = "isopod";

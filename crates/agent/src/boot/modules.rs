@@ -111,7 +111,7 @@ pub(crate) fn present() -> BTreeSet<String> {
 }
 
 /// `modprobe`, as the kernel calls it: loads the modules of a name or an alias that it asks for. What is not there is not
-/// told: the kernel asks for much.
+/// reported: the kernel asks for much.
 pub(crate) fn modprobe(args: &[&str]) -> Vec<ModuleError> {
     let dir = Path::new(MODULES);
     let wanted = args.iter().rfind(|arg| !arg.starts_with('-'));

@@ -45,7 +45,7 @@ const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
 /// `IFA_F_NODAD`: the address is the guest's, and nobody has to be asked whether it is another's.
 const NODAD: u32 = 2;
-/// `IFA_F_NOPREFIXROUTE`: the routes are told apart from the addresses.
+/// `IFA_F_NOPREFIXROUTE`: the routes are set apart from the addresses.
 const NOPREFIXROUTE: u32 = 0x200;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;

@@ -30,7 +30,7 @@ enum AgentCopyError {
     Ended,
     /// The process's own words.
     #[error("{0}")]
-    Told(String),
+    Reported(String),
 }
 
 /// Sends the archive that `job` packs, and how it went.
@@ -42,7 +42,7 @@ where
     send_result(stream, copied).await;
 }
 
-/// Gives the archive that comes to `job`, which unpacks it, and tells how it went.
+/// Gives the archive that comes to `job`, which unpacks it, and reports how it went.
 pub(crate) async fn bring<S>(mut stream: S, agent: &Path, job: &Job)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -51,7 +51,7 @@ where
     send_result(stream, copied).await;
 }
 
-/// Tells the host that nothing was copied.
+/// Reports to the host that nothing was copied.
 pub(crate) async fn fail<W: AsyncWrite + Unpin>(mut stream: W, text: String) {
     let _ = write_message(&mut stream, &Frame::Failed { text }).await;
     let _ = stream.shutdown().await;
@@ -121,7 +121,7 @@ fn ended(
 ) -> Result<Option<String>, AgentCopyError> {
     match (report, status) {
         (warning, Ok(status)) if status.success() => Ok(warning),
-        (Some(text), _) => Err(AgentCopyError::Told(text)),
+        (Some(text), _) => Err(AgentCopyError::Reported(text)),
         _ => Err(AgentCopyError::Ended),
     }
 }

@@ -113,7 +113,7 @@ impl Source {
     /// Reads what is left when the command has ended; `None` when nothing is.
     pub(super) async fn rest(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let read = match self {
-            // Past tokio, which may not have heard yet of what came last.
+            // Past tokio, which may not have seen yet what came last.
             Self::Pipe(pipe) => loop {
                 match rustix::io::read(&*pipe, &mut *buffer) {
                     Err(Errno::INTR) => {}

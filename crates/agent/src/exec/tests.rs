@@ -165,7 +165,7 @@ fn exited(code: i32) -> Answer {
 }
 
 #[test]
-fn a_command_sees_the_apps_world_and_its_end_is_told() {
+fn a_command_sees_the_apps_world_and_its_end_is_reported() {
     on_stage(async |app| {
         std::fs::write(app.root.path().join("tmp/mark"), "here").unwrap();
         let script = "cat /tmp/mark; echo $A >&2; pwd; exit 7";
@@ -187,7 +187,7 @@ fn a_command_sees_the_apps_world_and_its_end_is_told() {
 }
 
 #[test]
-fn what_cannot_be_executed_is_told_as_docker_does() {
+fn what_cannot_be_executed_is_reported_as_docker_does() {
     on_stage(async |app| {
         for (argv, dir, status) in [
             (&["nowhere"][..], "/", STATUS_NOT_FOUND),
@@ -198,8 +198,11 @@ fn what_cannot_be_executed_is_told_as_docker_does() {
         ] {
             let job = app.job(argv, |execute| execute.process.working_dir = dir.to_owned());
             match output(job, PIPES).await.2 {
-                Answer::Failed { status: told, text } => {
-                    assert_eq!(told, status, "{argv:?}: {text}");
+                Answer::Failed {
+                    status: reported,
+                    text,
+                } => {
+                    assert_eq!(reported, status, "{argv:?}: {text}");
                     assert!(
                         text.starts_with("cannot ") || text.starts_with("there is"),
                         "{text}"
@@ -562,7 +565,7 @@ fn files_go_out_and_come_in_within_the_apps_root() {
 }
 
 #[test]
-fn what_a_whole_archive_does_not_have_is_told_behind_it() {
+fn what_a_whole_archive_does_not_have_is_reported_behind_it() {
     on_stage(async |app| {
         let at = |path: &str| app.root.path().join(path);
         let pack = || Job {

@@ -1,4 +1,4 @@
-//! What a session keeps of an app: the tasks that move its standard streams, and the one that hears what it says of its
+//! What a session keeps of an app: the tasks that move its standard streams, and the one that receives what it reports of its
 //! readiness.
 
 use futures::future::LocalBoxFuture;
@@ -21,7 +21,7 @@ pub(super) struct AppStreams {
     stdin_reader: Option<StdinReader>,
     /// What sets the size of its terminal, where it has one.
     sizer: Option<Sizer>,
-    /// Hears what it says, where it does.
+    /// Receives its notifications, where it sends any.
     notify: Option<JoinHandle<()>>,
     input: Option<JoinHandle<()>>,
     outputs: Vec<JoinHandle<()>>,

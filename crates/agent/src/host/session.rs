@@ -98,7 +98,7 @@ pub(crate) struct Session<M> {
     checks: Checks,
     /// The apps that are held.
     paused: Paused,
-    /// The record of the kernel's by which the last process of an app was killed for want of memory, as far as it was told.
+    /// The record of the kernel's by which the last process of an app was killed for want of memory, as far as it was reported.
     memory_kills: BTreeMap<usize, u64>,
     /// Keeps `words` open where no app says anything.
     reports: mpsc::Sender<(usize, ReadinessReport)>,
@@ -175,7 +175,7 @@ impl<M: Manager> Session<M> {
         Ok(())
     }
 
-    /// Reports and obeys until the host is gone; `changes` names the units that have changed.
+    /// Reports and carries out requests until the host is gone; `changes` names the units that have changed.
     pub(crate) async fn run(
         mut self,
         mut changes: mpsc::UnboundedReceiver<String>,
@@ -405,9 +405,9 @@ impl<M: Manager> Session<M> {
         let unit = self.pod.apps[app].unit.clone();
         let killed = matches!(status, ExitStatus::Signal { signal, .. } if signal == i32::from(SIGKILL));
         let mut kills = kmsg::memory_kills(&unit);
-        // Those of earlier lives were told.
-        let told = self.memory_kills.get(&app).copied();
-        kills.retain(|kill| told.is_none_or(|told| kill.sequence > told));
+        // Those of earlier starts were reported.
+        let reported = self.memory_kills.get(&app).copied();
+        kills.retain(|kill| reported.is_none_or(|reported| kill.sequence > reported));
         if let Some(last) = kills.last() {
             self.memory_kills.insert(app, last.sequence);
         }
@@ -450,7 +450,7 @@ impl<M: Manager> Session<M> {
                 None => Ok(()),
             },
             HostMessage::Stop { grace_ms } => {
-                // The host waits longer for a guest that has heard it.
+                // The host waits longer for a guest that has received it.
                 self.beat().await?;
                 self.paused.unpause_all();
                 self.feed(LifecycleInput::Stop(Duration::from_millis(grace_ms.into())))
@@ -505,7 +505,7 @@ impl<M: Manager> Session<M> {
     }
 }
 
-/// A message of the host, and when it was heard.
+/// A message of the host, and when it was received.
 type HostOrder = (Result<HostMessage, ReadMessageError>, std::time::Instant);
 
 /// Reads the host's messages as a task, because reading one cannot be cancelled.

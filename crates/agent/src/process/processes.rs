@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   systemd ──> attendant          of the guest: the unit's main process; passes signals on, ends as the program did
-//!                  └── first       process 1 of the app's own: passes signals on, reaps, tells how the program ended
+//!                  └── first       process 1 of the app's own: passes signals on, reaps, reports how the program ended
 //!                        └── program
 //! ```
 //!
@@ -201,7 +201,7 @@ fn reported(mut socket: UnixStream) -> Option<Ended> {
     })
 }
 
-/// Two ends of a socket; what comes out of the first tells who sent it.
+/// Two ends of a socket; what comes out of the first says who sent it.
 fn socket_of_senders() -> io::Result<(UnixStream, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     set_socket_passcred(&ours, true)?;

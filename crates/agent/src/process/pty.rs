@@ -25,7 +25,7 @@ pub(crate) fn master(ptmx: &Path, size: WindowSize) -> io::Result<File> {
     Ok(File::from(master))
 }
 
-/// Gives a terminal another size; the kernel tells whoever has it in the foreground (`SIGWINCH`).
+/// Gives a terminal another size; the kernel signals whoever has it in the foreground (`SIGWINCH`).
 pub(crate) fn resize(master: impl AsFd, size: WindowSize) -> io::Result<()> {
     let size = Winsize {
         ws_row: size.rows,

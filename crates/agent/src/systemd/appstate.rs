@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_from_failures() {
+    fn ends_are_distinguished_from_failures() {
         let exited = |status| AppState::Exited {
             uptime_ms: 1400,
             status,

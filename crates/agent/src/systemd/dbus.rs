@@ -104,7 +104,7 @@ impl Connection {
     }
 }
 
-/// "Authentication Protocol", with the mechanism `EXTERNAL`: the socket tells the other side who this is.
+/// "Authentication Protocol", with the mechanism `EXTERNAL`: the other side learns from the socket who this is.
 async fn authenticate(
     read: &mut BufReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,

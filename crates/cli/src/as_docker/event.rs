@@ -44,10 +44,10 @@ pub(crate) fn event_row(event: &Event) -> Value {
         ("reason", event.reason.clone()),
     ];
     // In Go, what such a map does not have is an empty text.
-    let told = texts
+    let reported = texts
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().into()));
-    attributes.extend(told);
+    attributes.extend(reported);
     let id = match (&event.volume, kind) {
         (Some(volume), "volume") => volume.to_string(),
         _ => event.uuid.clone(),

@@ -111,7 +111,7 @@ fn of_app(
     };
     let asked = spec.and_then(|spec| spec.apps.iter().find(|asked| asked.name == app.name));
     let status = pod.status.as_ref().and_then(|status| status.apps.get(index));
-    // In memory is what `HostConfig.Tmpfs` has: docker tells of each in one place.
+    // In memory is what `HostConfig.Tmpfs` has: docker shows each in one place.
     let (in_memory, kept): (Vec<_>, Vec<_>) = app
         .mounts
         .iter()
@@ -264,7 +264,7 @@ fn memory_volume<'a>(name: &VolumeName, spec: &'a PodSpec) -> Option<&'a EmptyVo
     }
 }
 
-/// As mount(8) would be told.
+/// As mount(8) would be called.
 fn tmpfs_options(mount: &MountRecord, spec: Option<&PodSpec>) -> String {
     let access = if mount.read_only { "ro" } else { "rw" };
     match spec.and_then(|spec| memory_volume(&mount.volume, spec)?.size_bytes) {

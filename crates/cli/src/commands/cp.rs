@@ -277,7 +277,7 @@ async fn bring_in(stream: impl Conversation, source: &Path, how: How) -> Result<
 }
 
 /// Sends an archive, and its end when `packed` says that it is whole; then the agent says whether it was unpacked. It
-/// may say so at any time. What the archive does not have is told when the rest is there.
+/// may say so at any time. What the archive does not have is reported when the rest is there.
 async fn send(
     stream: impl Conversation,
     mut archive: impl AsyncRead + Unpin,

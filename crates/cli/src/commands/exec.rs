@@ -230,7 +230,7 @@ async fn write(out: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<
 }
 
 /// Types on the command's terminal, until the keys to detach with: then the command is left to itself, and `detached` is
-/// told when the agent knows.
+/// reported when the agent knows.
 async fn type_to<W: AsyncWrite + Unpin>(
     client: Client<W>,
     keys: DetachKeys,

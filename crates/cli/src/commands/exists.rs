@@ -11,7 +11,7 @@ use isopod_spec::ImageReference;
 
 use crate::failure::Failure;
 
-/// Tell by the exit status whether something is there: 0 if it is, 1 if not
+/// Check whether something exists: exit status 0 if it does, 1 if not
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Exists {
     /// What it is
@@ -35,7 +35,7 @@ impl Exists {
     /// Prints nothing.
     ///
     /// # Errors
-    /// A [`Failure`] where it cannot be told.
+    /// A [`Failure`] where that cannot be found out.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let name = &self.name;
         let is_there = match self.kind {

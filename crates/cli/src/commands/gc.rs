@@ -88,7 +88,7 @@ impl Gc {
     }
 }
 
-/// How long ago a pod exited, or was last heard of. One that never said anything is as old as it can be.
+/// How long ago a pod exited, or last wrote anything. One that never wrote anything is as old as it can be.
 fn exited_for(pod: &PodEntry, now: &Now) -> Duration {
     pod.status
         .as_ref()

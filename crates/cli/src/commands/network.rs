@@ -53,7 +53,7 @@ impl NetworkCommand {
     }
 }
 
-/// Tells why a pod has not joined a network, or not left it.
+/// Reports why a pod has not joined a network, or not left it.
 fn unchanged(pod: &PodEntry, error: ChangeError) -> Failure {
     match error {
         ChangeError::Plan(error) => Failure::of(&error.faults),

@@ -5,7 +5,7 @@
 //! caller:  SHA-256 (diff_id) <─ LayerStream <───────────────────────┘ at most 4 waiting
 //! ```
 //!
-//! The compression is told by the first bytes, not by the media type, as containers/image does.
+//! The compression is known by the first bytes, not by the media type, as containers/image does.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -273,7 +273,7 @@ fn is_too_slow(error: &io::Error) -> bool {
     })
 }
 
-/// Whether the name has no address; the library tells other failures of a lookup no better.
+/// Whether the name has no address; the library does not distinguish other failures of a lookup.
 fn is_unknown_host(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::HostNotFound => true,

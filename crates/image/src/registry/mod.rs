@@ -88,7 +88,7 @@ impl Default for Patience {
     }
 }
 
-/// Is told how far downloads are. Called from several threads.
+/// Receives how far downloads are. Called from several threads.
 pub trait Progress: Send + Sync {
     /// `blob` has so many of its bytes.
     fn at(&self, blob: &Digest, bytes: u64, of: u64);
@@ -122,7 +122,7 @@ impl Registries {
         }
     }
 
-    /// With nobody who is told about downloads.
+    /// With nobody who receives the progress of downloads.
     #[must_use]
     pub fn without_progress(self) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl Registries {
         }
     }
 
-    /// With somebody who is told about downloads.
+    /// With somebody who receives the progress of downloads.
     #[must_use]
     pub fn with_progress(self, progress: Arc<dyn Progress>) -> Self {
         Self {

@@ -389,7 +389,7 @@ fn platform_of(
     parse(documents.place(), &config, &name).map(Some)
 }
 
-/// Whether a layer is a tar stream; how it is compressed its bytes tell.
+/// Whether a layer is a tar stream; its bytes show how it is compressed.
 fn check_layer_type(layer: &Descriptor) -> Result<(), SourceError> {
     let kind = layer.media_type.as_str();
     let oci = kind

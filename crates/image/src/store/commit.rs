@@ -15,7 +15,7 @@ use super::{ExportError, Image, LoadError, Store};
 use crate::digest::{Digest, HashingReader};
 use crate::section::Section;
 use crate::source::{Source, SourceError, plain};
-use crate::store::import::{Coming, ImportError};
+use crate::store::import::{ImportError, IncomingImage};
 
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -166,7 +166,7 @@ impl Store {
         }))?;
 
         let manifest = (Digest::of(&manifest), manifest);
-        let coming = Coming {
+        let coming = IncomingImage {
             id,
             names: names.to_vec(),
             manifest: Some(manifest.clone()),

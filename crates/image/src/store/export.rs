@@ -4,7 +4,7 @@
 //!
 //! The layers of an image from a file are not kept. What its root filesystem holds is written as one layer then
 //! ([`super::flatten`]), of which a config and a manifest are made: that is another image, with another ID, and the caller is
-//! told so.
+//! informed of that.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -105,7 +105,7 @@ impl ImportError {
 }
 
 /// An image on its way into the store.
-pub(crate) struct Coming {
+pub(crate) struct IncomingImage {
     pub(crate) id: Digest,
     /// The names that it gets.
     pub(crate) names: Vec<String>,
@@ -129,7 +129,7 @@ impl Store {
         let source = Source::open(reference, &self.limits, &self.images_dir())?;
         let names = source.names.iter().filter(|name| name.contains([':', '/']));
         let layers = source.layers.iter();
-        let coming = Coming {
+        let coming = IncomingImage {
             id: source.id,
             names: names.cloned().collect(),
             manifest: source.manifest.zip(source.manifest_document.clone()),
@@ -143,7 +143,7 @@ impl Store {
     /// The image that is `coming`, which `write` writes unless the store has it, as it comes by these names.
     pub(crate) fn keep(
         &self,
-        coming: Coming,
+        coming: IncomingImage,
         write: impl FnOnce() -> Result<(), ImportError>,
     ) -> Result<Image, ImportError> {
         let id = coming.id;

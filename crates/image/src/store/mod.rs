@@ -160,7 +160,7 @@ pub enum FindError {
     /// The image is damaged, or the store cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// What a short name means cannot be told.
+    /// What a short name means cannot be found out.
     #[error(transparent)]
     Registries(#[from] PullError),
 }

@@ -103,8 +103,8 @@ fn what_drips_is_given_up_wherever_it_drips() {
         script.store(i, Ordering::Relaxed);
         let begin = std::time::Instant::now();
         let message = world.refused(&format!("{}/x:1", proxy.host));
-        let told = message.contains("less than 1024 bytes a second") || name == "headers";
-        assert!(told && message.contains("mirror"), "{name}: {message}");
+        let reported = message.contains("less than 1024 bytes a second") || name == "headers";
+        assert!(reported && message.contains("mirror"), "{name}: {message}");
         assert!(begin.elapsed() < Duration::from_secs(8), "{name}");
         // Nobody holds the store any more.
         world.store().collect(false, |_| false).unwrap();

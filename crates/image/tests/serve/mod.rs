@@ -114,7 +114,7 @@ pub(crate) enum Answer {
     Say(&'static str, String, String),
 }
 
-/// A proxy on the loopback interface that tells nobody that it is one.
+/// A proxy on the loopback interface that does not say that it is one.
 pub(crate) struct Proxy {
     pub(crate) host: String,
     seen: Arc<Mutex<Vec<Request>>>,

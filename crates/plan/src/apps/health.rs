@@ -6,7 +6,7 @@
 //! | startup and liveness probe | the agent | ends the app with the grace of the pod or of the probe; its restart policy decides |
 //! | readiness probe | the agent | the app is not ready |
 //! | docker's health check | the agent | is shown, or ends the app (`--health-on-failure`) |
-//! | `postStart`, `preStop` | the agent | `postStart`: as a liveness probe's; `preStop`: is told |
+//! | `postStart`, `preStop` | the agent | `postStart`: as a liveness probe's; `preStop`: is reported |
 //! | appc's `pre-start`, `post-stop` | systemd (`ExecStartPre=`, `ExecStopPost=`) | `pre-start`: the app does not start |
 
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl AppHealth {
         self.health_check.is_some() || self.probes != Probes::default()
     }
 
-    /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
+    /// Whether the app reports when it is ready, which otherwise it is as soon as it has started.
     pub(crate) fn reports_readiness(&self) -> bool {
         let Probes {
             startup, readiness, ..
@@ -99,7 +99,7 @@ impl AppHealth {
         self.lifecycle.post_start.is_some() || startup.is_some() || readiness.is_some()
     }
 
-    /// What the agent is told of probes.
+    /// What the agent receives about probes.
     pub(crate) fn guest_probes(&self) -> Vec<GuestProbe> {
         let probes = self.probes.iter();
         let probes = probes.map(|(kind, probe)| guest_probe(kind, probe, self.grace));

@@ -1,4 +1,4 @@
-//! What the agent is told to become for an app: the file that its unit and the commands in it are executed by.
+//! What the agent becomes for an app: the file that its unit and the commands in it are executed by.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! How an app lives, decided: what the agent in the guest is told of restarts. The agent counts and waits, and decides
+//! How an app lives, decided: what the agent in the guest receives about restarts. The agent counts and waits, and decides
 //! nothing: every number is from here.
 
 use isopod_contract::config::{self, GuestDependency, GuestRestart, RestartAfter};
@@ -52,7 +52,7 @@ impl AppLifecycle {
         }
     }
 
-    /// Whether it is told when the app is ready, which otherwise it is as soon as it has started.
+    /// Whether the app reports when it is ready, which otherwise it is as soon as it has started.
     #[must_use]
     pub fn reports_readiness(&self) -> bool {
         self.readiness == Readiness::Notify || self.health.reports_readiness()
@@ -64,7 +64,7 @@ impl AppLifecycle {
         self.health.has_probes()
     }
 
-    /// What the agent is told of the apps that come before this one, of a pod of these `apps`.
+    /// What the agent receives about the apps that come before this one, of a pod of these `apps`.
     pub(crate) fn guest_dependencies(&self, apps: &[&AppName]) -> Vec<GuestDependency> {
         let guests = |dependency: &Dependency| {
             let app = apps.iter().position(|app| **app == dependency.app)?;
@@ -79,14 +79,14 @@ impl AppLifecycle {
         self.depends_on.iter().filter_map(guests).collect()
     }
 
-    /// What the agent is told of restarts; `None`: there are none.
+    /// What the agent receives about restarts; `None`: there are none.
     #[must_use]
     pub fn guest_restart(&self) -> Option<GuestRestart> {
         guest_restart(self.restart)
     }
 }
 
-/// A restart policy as the agent is told it; `None`: there are no restarts.
+/// A restart policy as the agent receives it; `None`: there are no restarts.
 pub(crate) fn guest_restart(policy: RestartPolicy) -> Option<GuestRestart> {
     let (after, max_restarts) = match policy {
         RestartPolicy::No => return None,

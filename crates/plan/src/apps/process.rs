@@ -45,7 +45,7 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
 /// What an app executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The program's path in the app's root, as far as it can be told; its name where only the app's start can tell, which
+    /// The program's path in the app's root, as far as it is known; its name where only the app's start can find out, which
     /// of a volume's files it is.
     pub executable: PathBuf,
     /// Its arguments, the name it is called by first.
@@ -268,7 +268,7 @@ fn identity(app: &App, facts: &AppFacts, config: &RunConfig, view: &View<'_>) ->
 
 const NUL_IN_ARGUMENT: &str = "an argument holds a NUL byte";
 
-/// What keeps a path from being told to the guest's kernel.
+/// What keeps a path from being passed to the guest's kernel.
 fn path_fault(path: &Path) -> Option<&'static str> {
     match path.to_str() {
         None => Some("it is no UTF-8"),

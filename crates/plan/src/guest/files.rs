@@ -160,7 +160,7 @@ fn at_kernel(place: &Path, tree: &mut GuestTree, app: &AppPlan, kind: SourceKind
     is_mount
 }
 
-/// Where the working directory really is, as far as the image can tell.
+/// Where the working directory really is, as far as the image shows.
 fn working_place(app: &AppPlan, image: Option<&dyn Lookup>) -> PathBuf {
     let dir = &app.process.working_dir;
     match image.map(|image| path::resolve(image, dir)) {

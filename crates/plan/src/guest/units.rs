@@ -1,4 +1,4 @@
-//! The units: what systemd in the guest is told, from mounts that are already decided.
+//! The units: what systemd in the guest reads, from mounts that are already decided.
 //!
 //! ```text
 //! default.target ───── wants ──> isopod-agent.service                    (of the guest image)
@@ -58,7 +58,7 @@ impl AppUnit {
     /// The unit file.
     ///
     /// # Errors
-    /// [`Unwritable`] where a path cannot be told to systemd.
+    /// [`Unwritable`] where systemd cannot express a path.
     pub(crate) fn file(&self) -> Result<UnitFile, Unwritable> {
         let mounts = self
             .mounts
@@ -159,7 +159,7 @@ impl AppUnit {
             service.push(("BindPaths", format!("{file}:{path}")));
         }
         if self.lifecycle.readiness == Readiness::Notify {
-            // The agent hears it, not systemd: the unit is active as soon as the program executes.
+            // The agent receives it, not systemd: the unit is active as soon as the program executes.
             let socket = layout::app_notify_socket(&self.name);
             service.push((
                 "BindReadOnlyPaths",

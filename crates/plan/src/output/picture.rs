@@ -172,7 +172,7 @@ fn app_frame(app: &App, index: &Index<'_>) -> Frame {
     let mut depths: HashMap<&Path, usize> = HashMap::new();
     let mut boxes = Vec::with_capacity(app.mounts.len());
     for mount in &app.mounts {
-        // A place is text: systemd is told of it.
+        // A place is text: systemd reads it.
         let TextOrHex::String(place) = &mount.place else {
             continue;
         };
@@ -281,7 +281,7 @@ fn arrow(out: &mut String, (x1, y1): (usize, usize), (x2, y2): (usize, usize), c
     );
 }
 
-/// At most `most` columns of a text: what tells long paths apart is at their ends, so the middle goes.
+/// At most `most` columns of a text: what distinguishes long paths is at their ends, so the middle goes.
 fn short(text: &str, most: usize) -> String {
     // Ideographs and what else is as wide; a few narrow ones count double, which only cuts earlier.
     let wide = |c: &char| if u32::from(*c) >= 0x1100 { 2 } else { 1 };

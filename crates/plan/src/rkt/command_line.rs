@@ -106,5 +106,5 @@ impl RktPlan {
 /// The directory of the guest's root, relative to where the hypervisor is run (rkt's name for it).
 const ROOT: &str = "stage1/rootfs";
 
-/// What both hypervisors' kernels are told.
+/// What both hypervisors' kernels get.
 const PARAMETERS: &str = "rw init=/usr/lib/systemd/systemd quiet";

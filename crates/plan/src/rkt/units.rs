@@ -12,7 +12,7 @@ use crate::systemd::unit_name;
 /// Adds the files of `mount`.
 ///
 /// # Errors
-/// [`Unwritable`] where a path cannot be told to systemd.
+/// [`Unwritable`] where systemd cannot express a path.
 pub(super) fn add(tree: &mut GuestTree, mount: &MountUnit) -> Result<(), Unwritable> {
     let dir = Path::new(layout::UNIT_DIR);
     tree.file(&dir.join(mount.name()), mount_unit(mount)?.text(), 0o644);

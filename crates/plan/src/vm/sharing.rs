@@ -117,7 +117,7 @@ impl SharedVolume {
 /// The longest tag of a 9p share (QEMU's `MAX_TAG_LEN`); virtiofs allows 36 bytes.
 const MAX_TAG_BYTES: usize = 31;
 
-/// A tag for a volume: its name, or its beginning and a checksum (FNV-1a, 32 bits) that tells long names apart. No two
+/// A tag for a volume: its name, or its beginning and a checksum (FNV-1a, 32 bits) that distinguishes long names. No two
 /// volumes of a pod may have one tag, and a checksum of 32 bits is no proof: [`sharing`] looks.
 #[must_use]
 pub fn tag(volume: &VolumeName, max_bytes: usize) -> String {

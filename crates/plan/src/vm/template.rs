@@ -68,7 +68,7 @@ impl StartKind {
     }
 }
 
-/// Whether VMs of that architecture are restored. `virt` tells its guest nothing of a change of generation (vmgenid) without tables of
+/// Whether VMs of that architecture are restored. `virt` does not inform its guest of a change of generation (vmgenid) without tables of
 /// ACPI, which it has none of without firmware.
 fn has_templates(architecture: Architecture) -> bool {
     match architecture {

@@ -1,4 +1,4 @@
-//! What keeps ordinary users from user namespaces, as the kernel's switches tell it (sysctl(8)).
+//! What keeps ordinary users from user namespaces, by the kernel's settings (sysctl(8)).
 
 /// The kernel's switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

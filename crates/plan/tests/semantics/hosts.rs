@@ -19,12 +19,12 @@ fn transports_are_chosen_by_what_the_host_has() {
         |pod: &PodSpec, facts: &Facts| plan(pod, facts).map(|p| p.sharing.unwrap().transport.fs_type());
     let mut known = facts(&pod, &[]);
     assert_eq!(kind(&pod, &known), Ok("virtiofs"));
-    let told = |facts: &Facts| plan(&pod, facts).unwrap().notices.concat();
-    assert!(!told(&known).contains("9p"));
+    let reported = |facts: &Facts| plan(&pod, facts).unwrap().notices.concat();
+    assert!(!reported(&known).contains("9p"));
     known.host.virtiofsd = None;
     assert_eq!(kind(&pod, &known), Ok("9p"));
     assert!(
-        told(&known)
+        reported(&known)
             .contains("shared over 9p, which is slower and cannot do all that virtiofs can: no virtiofsd")
     );
     known.host.guest.modules.retain(|m| m == "virtiofs");
@@ -64,7 +64,7 @@ fn without_a_namespace_every_volume_is_its_own_device() {
 }
 
 #[test]
-fn virtiofsds_of_both_kinds_are_told_what_they_understand() {
+fn virtiofsds_of_both_kinds_get_what_they_understand() {
     let mut pod = pod();
     pod.volumes = vec![host("data", "/srv")];
     pod.apps[0].mounts = vec![mount("data", "/d")];

@@ -20,7 +20,7 @@ fn places(plan: &PodPlan) -> Vec<String> {
 }
 
 #[test]
-fn nested_targets_are_mounted_parent_first_and_systemd_is_told() {
+fn nested_targets_are_mounted_parent_first_and_systemd_gets_their_order() {
     let mut pod = pod();
     pod.volumes = vec![empty("inner"), host("outer", "/o"), empty("deep")];
     pod.apps[0].mounts = vec![
@@ -274,8 +274,8 @@ fn files_are_mounted_on_files() {
 }
 
 #[test]
-fn an_explicit_mount_is_told_from_a_mount_point_by_its_path() {
-    // rkt told them apart by the volume, and lost one of the two.
+fn an_explicit_mount_is_distinguished_from_a_mount_point_by_its_path() {
+    // rkt distinguished them by the volume, and lost one of the two.
     let mut pod = pod();
     pod.volumes = vec![host("data", "/srv")];
     pod.apps[0].mounts = vec![mount("data", "/elsewhere")];

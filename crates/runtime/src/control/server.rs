@@ -140,7 +140,7 @@ pub(crate) struct Done(oneshot::Sender<Result<(), Refusal>>);
 
 impl Done {
     /// An answer that nobody waits for.
-    pub(crate) fn unheard() -> (Self, oneshot::Receiver<Result<(), Refusal>>) {
+    pub(crate) fn unanswered() -> (Self, oneshot::Receiver<Result<(), Refusal>>) {
         let (sender, receiver) = oneshot::channel();
         (Self(sender), receiver)
     }
@@ -386,7 +386,7 @@ async fn splice(
     write_message(&mut client, &Answer::Done)
         .await
         .map_err(ControlError::Write)?;
-    // Either side's end is the other's to see; there is nobody to tell more.
+    // Either side's end is the other's to see; there is nobody to report more to.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
     Ok(())
 }

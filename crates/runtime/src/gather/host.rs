@@ -131,9 +131,9 @@ pub(super) fn host(
     }
 }
 
-/// What is told of the kernels that were better than the one of the guest.
+/// What is noted about the kernels that were better than the one of the guest.
 fn passed_over(guest: &Ensured) -> Vec<String> {
-    let told = guest.passed_over.iter().map(|passed| {
+    let reported = guest.passed_over.iter().map(|passed| {
         format!(
             "the guest runs kernel {}, since `{}` cannot be used: {} (`isopod doctor` says what to do)",
             guest.image.release,
@@ -141,7 +141,7 @@ fn passed_over(guest: &Ensured) -> Vec<String> {
             passed.reason
         )
     });
-    told.collect()
+    reported.collect()
 }
 
 /// How much an ordinary user can write below `dir`, or will once it is made; as good as unbounded where nobody knows.

@@ -28,7 +28,7 @@ pub(crate) struct FoundSource {
     pub(crate) id: Option<FileId>,
     /// How what is mounted at it and below it is named.
     pub(crate) mounts: MountNames,
-    /// Whether its files tell their sizes.
+    /// Whether its files have their sizes.
     pub(crate) sizes: Sizes,
     /// Set where it is not there yet.
     pub(crate) missing: Option<MissingSource>,
@@ -230,7 +230,7 @@ const UNTOLD: [i64; 8] = [
     0x6265_6570, // configfs
 ];
 
-/// Whether the files there tell their sizes.
+/// Whether the files there have their sizes.
 fn sizes(path: &Path) -> Sizes {
     match rustix::fs::statfs(path) {
         Ok(found) if UNTOLD.contains(&found.f_type) => Sizes::Untold,
@@ -436,7 +436,7 @@ mod tests {
 
         let (one, two) = (wanted("mine/data"), wanted("mine/own/deep/data"));
         link("others", "mine/data");
-        // The last name is a link: it is there, and is told as what it is.
+        // The last name is a link: it is there, and is named as what it is.
         let id = one.make().map_err(|error| error.raw_os_error());
         assert_eq!(id, Err(Some(Errno::LOOP.raw_os_error())));
         fs::rename(dir.join("mine/own"), dir.join("mine/away")).unwrap();

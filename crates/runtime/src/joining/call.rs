@@ -73,9 +73,9 @@ pub(super) fn call(
         drop(process);
         let given: Vec<BorrowedFd<'_>> = netns.iter().map(|netns| netns.as_fd()).collect();
         let sent = fd_message::send(&ours, &serde_json::to_vec(call)?, &given);
-        let heard = sent.and_then(|()| fd_message::receive(&ours));
+        let received = sent.and_then(|()| fd_message::receive(&ours));
         child.wait()?;
-        let (reply, made) = heard?;
+        let (reply, made) = received?;
         Ok((serde_json::from_slice(&reply)?, made))
     };
     let (reply, made) = asked().map_err(|error| NetworksError::Within {

@@ -1,5 +1,5 @@
 //! The networks that a pod has joined or left since it was prepared: `networks.json`, written at each change, by the supervisor while the
-//! pod runs. It names all that the pod is in; what its record names is what there was at first, and what the guest is told first.
+//! pod runs. It names all that the pod is in; what its record names is what there was at first, and what the guest receives first.
 
 use std::io;
 use std::path::Path;

@@ -295,7 +295,7 @@ impl NetworksRecord {
     }
 
     /// What netavark takes for the pod's namespace, which is gone: it does nothing about the rest where it does not find the interfaces,
-    /// and leaves the host's interface where it believes that another pod has it.
+    /// and leaves the host's interface where it assumes that another pod has it.
     fn stand_in(&self, pod: &JoiningPod) -> Result<Up, NetworksError> {
         let begun = Instant::now();
         let gone = |joined: &JoinedNetwork| {

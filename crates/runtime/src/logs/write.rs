@@ -43,7 +43,7 @@ pub struct LogWriter {
     lost_bytes: u64,
     /// Why nothing can be written at present.
     outage: Option<Outage>,
-    /// Whether the caller was told of the outage.
+    /// Whether the outage was reported to the caller.
     reported: bool,
 }
 

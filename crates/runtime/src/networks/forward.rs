@@ -235,13 +235,13 @@ mod tests {
         let (mut server, _) = inside.accept().await.unwrap();
         client.write_all(b"hello").await.unwrap();
         client.shutdown().await.unwrap();
-        let mut heard = String::new();
-        server.read_to_string(&mut heard).await.unwrap();
+        let mut received = String::new();
+        server.read_to_string(&mut received).await.unwrap();
         server.write_all(b"and back").await.unwrap();
         drop(server);
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!((&*heard, &*answer), ("hello", "and back"));
+        assert_eq!((&*received, &*answer), ("hello", "and back"));
 
         let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());

@@ -151,8 +151,8 @@ impl Live {
     }
 }
 
-/// Whether the guest, which is told of the one, has the other.
-fn is_same(made: &JoinedNetwork, told: &JoinedNetwork) -> bool {
+/// Whether the guest, which received the one, has the other.
+fn is_same(made: &JoinedNetwork, reported: &JoinedNetwork) -> bool {
     let of = |joined: &JoinedNetwork| {
         let name = joined.network.name.clone();
         (
@@ -162,7 +162,7 @@ fn is_same(made: &JoinedNetwork, told: &JoinedNetwork) -> bool {
             joined.addresses.clone(),
         )
     };
-    of(made) == of(told)
+    of(made) == of(reported)
 }
 
 /// The host's ports that lead into the pod.

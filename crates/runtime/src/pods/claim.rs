@@ -109,7 +109,7 @@ impl Claim {
         self.events().add(&event);
     }
 
-    /// Tells of the pod's end, where its supervisor was killed before it could.
+    /// Reports the pod's end, where its supervisor was killed before it could.
     fn emit_lost_end(&self) {
         let status: Option<Status> = json_file::read(&self.path, layout::STATUS).ok().flatten();
         if let Some(status) = status.filter(|status| status.phase != Phase::Exited) {

@@ -101,7 +101,7 @@ pub struct PodRecord {
     pub deadline_ms: Option<u64>,
     /// How long the guest may take to come up.
     pub boot_timeout_ms: u64,
-    /// How long the guest may be silent before it is killed; `None`: that is only told.
+    /// How long the guest may be silent before it is killed; `None`: that is only reported.
     pub silent_kill_ms: Option<u64>,
 }
 
@@ -269,7 +269,7 @@ pub struct AppRecord {
     pub argv: Vec<String>,
     /// What happens when it has ended.
     pub restart: RestartPolicy,
-    /// Whether it is told when it is ready, which otherwise it is as soon as it has started.
+    /// Whether the app reports when it is ready, which otherwise it is as soon as it has started.
     pub reports_readiness: bool,
     /// Whether it has probes or a health check.
     pub probed: bool,

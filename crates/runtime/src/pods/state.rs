@@ -12,7 +12,7 @@
 //!     └─ removed by whoever finds it       rm, gc: exited ──> garbage
 //! ```
 //!
-//! Place and lock decide which of the columns a pod is in; the phase that the supervisor writes only tells starting,
+//! Place and lock decide which of the columns a pod is in; the phase that the supervisor writes only distinguishes starting,
 //! running and stopping apart. So a supervisor that is killed leaves an exited pod, whatever it wrote last.
 
 use crate::state_dir;

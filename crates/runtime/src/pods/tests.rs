@@ -233,9 +233,9 @@ fn a_sweep_waits_for_nobody() {
     assert_eq!(pods.sweep().len(), 10);
 }
 
-/// A pod whose supervisor was killed: who removes it tells of its end.
+/// A pod whose supervisor was killed: who removes it reports its end.
 #[test]
-fn every_end_is_told() {
+fn every_end_is_reported() {
     let (_dir, pods) = fixture();
     let uuid = prepared(&pods, Some("web"), Keep::UntilRemoved);
     let mut claim = pods.claim(&uuid, Verb::Start).unwrap();

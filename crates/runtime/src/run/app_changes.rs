@@ -92,7 +92,7 @@ impl AppChanges {
         loop {
             match self.0.join_next().await {
                 Some(Ok(changed)) => return changed,
-                // Its client hears that the pod is ending.
+                // Its client learns that the pod is ending.
                 Some(Err(_)) => {}
                 None => std::future::pending().await,
             }
@@ -100,7 +100,7 @@ impl AppChanges {
     }
 }
 
-/// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
+/// Sends it to the agent, and receives how it went. The text is the guest's: they are escaped.
 async fn send(agent: &Agent, header: &HostStream) -> Result<(), String> {
     let stream = agent.open(header).await;
     let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;

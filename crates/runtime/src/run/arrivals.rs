@@ -51,7 +51,7 @@ impl Arrivals {
         loop {
             match self.0.join_next().await {
                 Some(Ok(came)) => return came,
-                // Its client hears that the pod is ending.
+                // Its client learns that the pod is ending.
                 Some(Err(_)) => {}
                 None => std::future::pending().await,
             }

@@ -83,7 +83,7 @@ pub enum RunError {
     /// The apps did not end although they were killed.
     #[error("the guest did not stop its apps within {} s", .0.as_secs())]
     NotStopped(Duration),
-    /// It did not say that it had heard of its stop.
+    /// It did not acknowledge its stop.
     #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
     StopUnanswered(Duration),
     /// It was silent for longer than it may.
@@ -99,7 +99,7 @@ pub enum RunError {
 
 impl RunError {
     /// Why a VM is not there that was to be restored, where one of its processes has ended meanwhile: a QEMU that exits does so for
-    /// what it was told, and the pod may be booted instead. A process that was killed, or another that failed, is why by itself.
+    /// what it was asked to, and the pod may be booted instead. A process that was killed, or another that failed, is why by itself.
     pub(super) fn not_restored(error: RestoreError, end: Option<Self>) -> Self {
         match end {
             Some(Self::Process { process, status, .. }) if process == QEMU && status.code().is_some() => {

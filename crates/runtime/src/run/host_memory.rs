@@ -1,11 +1,11 @@
-//! Whether the host's kernel killed a process for want of memory. The kernel tells nobody but its log, which not everybody may read;
+//! Whether the host's kernel killed a process for want of memory. The kernel reports it in its log alone, which not everybody may read;
 //! it counts such kills, of all processes of the host (`oom_kill` of /proc/vmstat, mm/oom_kill.c). A process that ended by `SIGKILL`
 //! while the count rose is taken for one of them.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-/// The count at a moment; `None` where the kernel does not tell.
+/// The count at a moment; `None` where the kernel does not say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kills(Option<u64>);
 

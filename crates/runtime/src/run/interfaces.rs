@@ -36,7 +36,7 @@ use crate::resolver;
 /// How long the agent may take: a device that appears, and what is configured on it.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long QEMU may take for what it is told.
+/// How long QEMU may take for a command.
 const MONITOR_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Changes that wait for those before them.

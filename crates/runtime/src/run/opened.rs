@@ -142,13 +142,13 @@ async fn in_vm<T>(
     worked
 }
 
-/// Hears the guest until it is lost.
+/// Receives from the guest until it is lost.
 async fn lost(events: &mut Events, vm: &mut Vm<'_>) -> RunError {
     loop {
         tokio::select! {
             biased;
             event = events.next() => match event {
-                Ok(event) => tell(event),
+                Ok(event) => report(event),
                 Err(source) => return vm.lost(source).await,
             },
             error = vm.ended() => return error,
@@ -156,7 +156,7 @@ async fn lost(events: &mut Events, vm: &mut Vm<'_>) -> RunError {
     }
 }
 
-fn tell(event: Event) {
+fn report(event: Event) {
     if let Event::Warning(text) = event {
         tracing::warn!("{text}");
     }
@@ -169,7 +169,7 @@ async fn written_back(agent: &Agent, events: &mut Events, vm: &mut Vm<'_>) -> Re
         loop {
             match events.next().await? {
                 Event::Synced { failed } => return Ok::<_, AgentError>(failed),
-                event => tell(event),
+                event => report(event),
             }
         }
     };

@@ -1,4 +1,4 @@
-//! What the caller of a pod that runs is told of it.
+//! What is reported to the caller of a running pod.
 
 use isopod_spec::AppName;
 use isopod_vm::agent::{ExitStatus, FailureCause};
@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::logs::Stream;
 
-/// What is told which apps could not be started, once all others have.
+/// Receives which apps could not be started, once all others have.
 pub type OnStarted = Box<dyn FnOnce(&[AppFailure]) + Send>;
 
 /// An app that could not be started.
@@ -16,7 +16,7 @@ pub struct AppFailure {
     pub cause: FailureCause,
 }
 
-/// How far a pod is. Each is told at most once, in this order.
+/// How far a pod is. Each is reported at most once, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
     /// Every app has been ready at least once.
@@ -25,7 +25,7 @@ pub enum Milestone {
     Stopping,
 }
 
-/// A caller that has streams of its own for each app, and is told what becomes of each: in place of logs, and of streams that
+/// A caller that has streams of its own for each app, and receives what becomes of each: in place of logs, and of streams that
 /// all apps have in common.
 pub trait Watcher: Send + Sync {
     /// What an app reads, where it has a standard input. Asked once.

@@ -87,15 +87,15 @@ impl StatusWriter {
         writer
     }
 
-    /// Tells of something that happens to the pod.
+    /// Reports something that happens to the pod.
     fn emit(&self, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let mut event = Event::now(kind, &self.uuid, self.name.as_ref());
         more(&mut event);
         self.events.add(&event);
     }
 
-    /// Tells of something that happens to an app, where that does not happen too often. What happens to an app once, its end
-    /// for good, is always told.
+    /// Reports something that happens to an app, where that does not happen too often. What happens to an app once, its end
+    /// for good, is always reported.
     fn emit_of_app(&mut self, app: usize, kind: EventKind, more: impl FnOnce(&mut Event)) {
         let once = matches!(kind, EventKind::AppExited | EventKind::AppFailed);
         let left_out = match self.events_allowed.take(Instant::now()) {
@@ -246,7 +246,7 @@ impl StatusWriter {
         self.status.apps.get(app).map(|app| &app.name)
     }
 
-    /// Tells the watcher what has become of an app.
+    /// Reports to the watcher what has become of an app.
     fn notify_watcher(&self, app: usize, news: AppNews) {
         if let (Some(watcher), Some(name)) = (&self.watcher, self.name_of(app)) {
             watcher.app(name, news);
@@ -294,7 +294,7 @@ impl StatusWriter {
         Some(name)
     }
 
-    /// Tells of those volumes that are not among the others.
+    /// Reports those volumes that are not among the others.
     fn emit_volumes(&self, kind: EventKind, these: &[AttachedRecord], others: &[AttachedRecord]) {
         for one in these {
             if others.iter().all(|other| other.serial != one.serial) {

@@ -26,7 +26,7 @@ const COPY_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 struct Sink {
     stream: Arc<Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,
-    /// Takes a message when the stream takes nothing any more; `None`: nobody is told.
+    /// Takes a message when the stream takes nothing any more; `None`: it is reported to nobody.
     broken: Option<mpsc::UnboundedSender<io::Error>>,
 }
 
@@ -87,7 +87,7 @@ const MAX_END_LINES: usize = 80;
 type Log = Arc<std::sync::Mutex<LogWriter>>;
 
 impl Outputs {
-    /// Logs in `dir`, and the caller's standard output and standard error; `broken` hears when one of them takes nothing
+    /// Logs in `dir`, and the caller's standard output and standard error; `broken` receives a message when one of them takes nothing
     /// any more.
     pub(super) fn new(
         dir: &Path,

@@ -206,7 +206,7 @@ impl<'a> Vm<'a> {
         };
         match answer {
             Ok(Ok(Ok(conversation))) => Ok(conversation),
-            // What was being sent when the VM ended tells less than its end.
+            // What was being sent when the VM ended says less than its end.
             Ok(Err(
                 error @ RunError::Arrive(ArriveError::Ended | ArriveError::Stream(_) | ArriveError::Send(_)),
             )) => Err(self.end_within(LOSS).await.unwrap_or(error)),
@@ -233,7 +233,7 @@ impl<'a> Vm<'a> {
         let resumed = tokio::select! {
             biased;
             resumed = &mut resumed => resumed,
-            // Where QEMU has ended, what it was doing tells more.
+            // Where QEMU has ended, what it was doing says more.
             error = self.ended() => match tokio::time::timeout(LEAD, resumed).await {
                 Ok(resumed) => {
                     end = Some(error);
@@ -307,7 +307,7 @@ impl<'a> Vm<'a> {
                 };
             }
         };
-        // The others end when QEMU does: whose end came first is told by whether QEMU's follows at once.
+        // The others end when QEMU does: whose end came first is known by whether QEMU's follows at once.
         let lead = if status.success() { PARTING } else { LEAD };
         if process != QEMU
             && let Ok(Ok(of_qemu)) = tokio::time::timeout(lead, qemu.wait()).await
@@ -477,7 +477,7 @@ async fn arrive(
     arrived.map(|(_, times)| times)
 }
 
-/// Takes over what is in the namespace, if that is still what the guest is told that it has: the taps, by the numbers that QEMU knows
+/// Takes over what is in the namespace, if that is still what the guest expects to have: the taps, by the numbers that QEMU knows
 /// them by.
 fn take_over(netns: &NetnsRecord) -> Result<Inherited, RunError> {
     let take = || {

@@ -307,7 +307,7 @@ impl VolumeKeeper {
         }
     }
 
-    /// Tells the agent, and hears how it went. Its words are the guest's: they are escaped.
+    /// Sends it to the agent, and receives how it went. The text is the guest's: they are escaped.
     async fn send(&self, header: &HostStream, attachment: &HotplugVolume) -> Result<(), Refusal> {
         let stream = self.agent.open(header).await;
         let mut stream = stream.map_err(|error| format!("cannot ask the agent in the guest: {error}"))?;

@@ -1,20 +1,20 @@
-//! Whether the guest is heard: the agent beats every few seconds ([`isopod_contract::BEAT_EVERY`]), and a guest of which
-//! nothing comes for some time has fallen silent. It may be heard again: an emulated one on a busy host stands still at times.
+//! Whether the guest answers: the agent sends a heartbeat every few seconds ([`isopod_contract::BEAT_EVERY`]), and a guest of which
+//! nothing comes for some time has fallen silent. It may answer again: an emulated one on a busy host stands still at times.
 //!
 //! ```text
-//! heard ── SILENT_AFTER without a beat ──> silent ── as long as it may ──> to be killed, where that is wished
+//! answers ── SILENT_AFTER without a beat ──> silent ── as long as it may ──> to be killed, where that is asked for
 //!   ^───────────────── a beat ────────────────┘
 //! ```
 
 use std::time::{Duration, Instant};
 
-/// A guest that is not heard for so long is silent.
+/// A guest that sends nothing for so long is silent.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(15);
 
 /// A look that comes later than this was held up itself, with all that the guest said meanwhile.
 const LATE: Duration = Duration::from_secs(2);
 
-/// How long a guest may take to say that it has heard of its stop, at least; an emulated one on a busy host takes a second.
+/// How long a guest may take to acknowledge its stop, at least; an emulated one on a busy host takes a second.
 const STOP_ANSWERED: Duration = Duration::from_secs(4);
 
 /// What it may take beyond the apps' grace.
@@ -27,7 +27,7 @@ pub(super) enum Found {
     Silent,
     /// It has been silent for longer than it may, which is this.
     TooLong(Duration),
-    /// It was to stop, and has not said within this time that it heard of it.
+    /// It was to stop, and has not acknowledged it within this time.
     StopUnanswered(Duration),
 }
 
@@ -37,12 +37,12 @@ pub(super) struct Watch {
     last_answer: Instant,
     silent: bool,
     kill_after: Option<Duration>,
-    /// By when it must have said that it heard of its stop, and within what time.
+    /// By when it must have acknowledged its stop, and within what time.
     stop: Option<(Instant, Duration)>,
 }
 
 impl Watch {
-    /// A guest that was heard just now.
+    /// A guest that has just answered.
     pub(super) fn new(now: Instant, kill_after: Option<Duration>) -> Self {
         Self {
             last_answer: now,
@@ -52,14 +52,14 @@ impl Watch {
         }
     }
 
-    /// It was heard; whether it was silent before.
+    /// It has answered; whether it was silent before.
     pub(super) fn beat(&mut self, now: Instant) -> bool {
         self.last_answer = now;
         self.stop = None;
         std::mem::take(&mut self.silent)
     }
 
-    /// It is told to stop, and answers to that at once.
+    /// It is asked to stop, and answers at once.
     pub(super) fn stopping(&mut self, now: Instant, grace: Duration) {
         let within = match self.silent {
             true => grace + STOP_SLACK,
@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// When it was heard last.
+    /// When it answered last.
     pub(super) fn last_answer(&self) -> Instant {
         self.last_answer
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_is_not_heard_is_silent_until_it_is() {
+    fn a_guest_that_does_not_answer_is_silent_until_it_does() {
         let (mut watch, at) = watch(None);
         assert!(!watch.beat(at(3)));
         assert_eq!(watch.due(), Some(at(18)));
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(watch.look(at(10)), Some(Found::TooLong(Duration::from_secs(10))));
     }
 
-    /// A supervisor that was stopped, or a host that stood still, has heard nothing either.
+    /// A supervisor that was stopped, or a host that stood still, has received nothing either.
     #[test]
     fn who_looks_late_begins_anew() {
         let (mut watch, at) = watch(Some(60));

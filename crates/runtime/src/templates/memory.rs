@@ -10,7 +10,7 @@
 //! be, and the file on disk is not given to any process of a VM.
 //!
 //! A sealed copy lives as long as somebody has it. Who made it, or took it over, writes into the template's directory where it is to be found
-//! ([`Holder`]); the next one believes what the kernel says of that descriptor, and not the file.
+//! ([`Holder`]); the next one relies on what the kernel reports about that descriptor, not on the file.
 
 use std::fs::{self, File};
 use std::io;

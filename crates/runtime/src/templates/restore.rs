@@ -1,4 +1,4 @@
-//! Restores a VM from a template: what its QEMU inherits, and what its monitor is told before the guest goes on.
+//! Restores a VM from a template: what its QEMU inherits, and the commands of its monitor before the guest continues.
 //!
 //! ```text
 //! begin      memory (copied beside QEMU's start, or the common copy), a socket for the monitor
@@ -72,7 +72,7 @@ pub(crate) struct Restoring {
     copying: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// Begins to restore a VM: what its process inherits, and what is told to it.
+/// Begins to restore a VM: what its process inherits, and the commands that it gets.
 ///
 /// # Errors
 /// The system's.
@@ -110,7 +110,7 @@ pub(crate) fn through_pipe() -> Value {
     json!({ "uri": format!("fd:{PIPE}") })
 }
 
-/// Lets QEMU leave out memory that is in a file. Both sides are told so.
+/// Lets QEMU leave out memory that is in a file. Both sides get that setting.
 pub(crate) async fn ignore_shared(monitor: &mut Qmp) -> Result<(), QmpError> {
     let capability = json!({ "capability": "x-ignore-shared", "state": true });
     let arguments = json!({ "capabilities": [capability] });

@@ -93,21 +93,23 @@ fn writes_to_a_full_disk() {
     let dir = Path::new(&dir);
     fs::write(dir.join("ballast"), vec![1; 64 * 1024]).unwrap();
     let mut writer = LogWriter::open(dir, &name("a"), Limits::default()).unwrap();
-    let (mut written, mut told) = (0, Vec::new());
+    let (mut written, mut reported) = (0, Vec::new());
     for number in 0..4_400_u64 {
         if number == 4_000 {
             fs::remove_file(dir.join("ballast")).unwrap();
         }
         let line = format!("{number} {}\n", "x".repeat(usize::try_from(number % 97).unwrap()));
         writer.write(stream(number % 3 == 0), line.as_bytes(), second(number));
-        told.extend(writer.lost().map(|outage| outage.source.kind()));
+        reported.extend(writer.lost().map(|outage| outage.source.kind()));
         written += line.len();
     }
     // A disk that is nearly full takes a short record now and then.
-    assert!(!told.is_empty() && told.len() < 5, "{told:?}");
+    assert!(!reported.is_empty() && reported.len() < 5, "{reported:?}");
     assert!(
-        told.iter().all(|kind| *kind == std::io::ErrorKind::StorageFull),
-        "{told:?}"
+        reported
+            .iter()
+            .all(|kind| *kind == std::io::ErrorKind::StorageFull),
+        "{reported:?}"
     );
     let mut reader = LogReader::open(dir, &[name("a")], all()).unwrap();
     let (mut read, mut missing, mut last) = (0, 0, None);

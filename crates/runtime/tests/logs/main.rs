@@ -208,7 +208,7 @@ proptest! {
         };
         for (i, ((stderr, bytes), looks)) in chunks.iter().enumerate() {
             for bytes in bytes.chunks(70) {
-                // Two files stay whole behind the one that is written: more than that may be missed, and is told.
+                // Two files stay whole behind the one that is written: more than that may be missed, and is reported.
                 if unread + record_bytes(bytes) > file_bytes {
                     look(&mut reader, &mut read);
                     unread = 0;
@@ -438,7 +438,7 @@ fn following_with_a_tail_begins_there_and_ends_with_the_pod() {
 }
 
 #[test]
-fn a_follower_that_is_too_slow_is_told() {
+fn a_follower_that_is_too_slow_is_warned() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = LogWriter::open(dir.path(), &name("a"), limits(100, 2)).unwrap();
     writer.write(Stream::Stdout, b"first\n", second(0));

@@ -17,7 +17,7 @@ use crate::tasks::Stdio;
 /// How far the first process of a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Launch {
-    Coming,
+    Starting,
     Executes,
     /// It will not, for this reason.
     Failed(String),
@@ -57,7 +57,7 @@ impl Container {
         (self.input, self.input_open, self.outputs) = (None, None, [None, None]);
         let ended = || Launch::Failed("it has ended".to_owned());
         self.launch.send_if_modified(|launch| {
-            let coming = *launch == Launch::Coming;
+            let coming = *launch == Launch::Starting;
             if coming {
                 *launch = ended();
             }

@@ -90,7 +90,7 @@ impl Sandbox {
                 name,
                 processes: PidMode::Private,
                 app: None,
-                launch: watch::Sender::new(Launch::Coming),
+                launch: watch::Sender::new(Launch::Starting),
                 input: None,
                 input_open: None,
                 outputs,

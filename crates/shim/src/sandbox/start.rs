@@ -111,7 +111,7 @@ impl Sandbox {
 
 /// Waits until a container executes.
 async fn executes(mut launch: watch::Receiver<Launch>) -> Result<(), SandboxError> {
-    let decided = launch.wait_for(|launch| *launch != Launch::Coming).await;
+    let decided = launch.wait_for(|launch| *launch != Launch::Starting).await;
     match decided.as_deref() {
         Ok(Launch::Executes) => Ok(()),
         Ok(Launch::Failed(why)) => Err(SandboxError::Failed(format!("cannot start the container: {why}"))),

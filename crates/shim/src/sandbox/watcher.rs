@@ -1,4 +1,4 @@
-//! What the sandbox is told by the supervisor of its pod.
+//! What the supervisor of its pod reports to the sandbox.
 
 use isopod_runtime::logs::Stream;
 use isopod_runtime::run::{AppNews, Watcher};

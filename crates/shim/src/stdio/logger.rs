@@ -65,7 +65,7 @@ pub(crate) async fn begin(uri: &str, whose: &Whose) -> io::Result<[Option<Output
         io::Error::new(io::ErrorKind::InvalidInput, what)
     })?;
     let ((stdout, from_stdout), (stderr, from_stderr)) = (io::pipe()?, io::pipe()?);
-    let (ready, tells) = io::pipe()?;
+    let (ready, ready_reader) = io::pipe()?;
     let mut command = Command::new(&program);
     command
         .args(args)
@@ -75,7 +75,7 @@ pub(crate) async fn begin(uri: &str, whose: &Whose) -> io::Result<[Option<Output
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let ends: [OwnedFd; 3] = [stdout.into(), stderr.into(), tells.into()];
+    let ends: [OwnedFd; 3] = [stdout.into(), stderr.into(), ready_reader.into()];
     let mappings = ends
         .into_iter()
         .zip(3..)

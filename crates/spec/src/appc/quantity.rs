@@ -11,7 +11,7 @@ pub(super) fn millis(text: &str) -> Option<u32> {
     u32::try_from(thousandths(text)?).ok()
 }
 
-/// Digits behind the point that are looked at: more than bytes or thousandths can tell.
+/// Digits behind the point that are looked at: more than bytes or thousandths can hold.
 const MAX_FRACTION: usize = 9;
 
 fn thousandths(text: &str) -> Option<u128> {

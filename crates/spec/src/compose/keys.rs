@@ -12,7 +12,7 @@ use crate::words::nearest;
 pub enum KeyStatus {
     /// The pod is as it says; how, where that needs words.
     Honoured(&'static str),
-    /// It changes nothing, which the user is told; why.
+    /// It changes nothing, which is reported to the user; why.
     Ignored(&'static str),
     /// A file that sets it is refused; what to do instead.
     Refused(&'static str),

@@ -204,7 +204,7 @@ impl<'a> Sorted<'a> {
         true
     }
 
-    /// Tells of all that was passed over, once.
+    /// Reports all that was passed over, once.
     pub(super) fn report(&self) {
         const MOST: usize = 8;
         let passed_over = self.passed_over.borrow();

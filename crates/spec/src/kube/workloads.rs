@@ -116,7 +116,7 @@ pub(super) fn read<'a>(node: &Node<'a>, kind: &'static str) -> Option<(Template<
     has_pod(&spec, is_job).then_some((read, claims))
 }
 
-/// Whether there is a pod at all; that there is only one is told.
+/// Whether there is a pod at all; that there is only one is noted.
 fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
     const COUNT: &str = "a number of pods";
     if is_job && spec.is_true("suspend") {

@@ -9,7 +9,7 @@
 //!   └─ objects.rs: files and secret values ─────> ConfigMaps and Secrets ┘
 //! ```
 //!
-//! What a pod file cannot say is told, all of it. What belongs to a run rather than to a pod is left to the flags of that
+//! What a pod file cannot say is reported, all of it. What belongs to a run rather than to a pod is left to the flags of that
 //! run: the accelerator and the transport of host volumes.
 
 mod container;
@@ -82,7 +82,7 @@ fn name<'a>(pod: &'a PodSpec, gaps: &Gaps) -> Option<&'a str> {
     }
 }
 
-/// Tells of the name of a part that is none there.
+/// Reports the name of a part that is none there.
 fn check_name(what: &str, name: &str, gaps: &Gaps) {
     if let Some(wrong) = names::dns_label(name) {
         gaps.add_needed(format!("{what} `{name}`"), wrong, "give it another name");

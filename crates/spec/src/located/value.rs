@@ -248,7 +248,7 @@ pub(crate) fn read_json(text: &str) -> Result<Value, (At, String)> {
         .unwrap_or_else(null))
 }
 
-/// The first line of a message, without the place that is told apart.
+/// The first line of a message, without the place, which is apart.
 fn plain(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);

@@ -17,7 +17,7 @@ pub enum Answer {
     Trap,
     /// The call fails with this error; with 0 it seems to succeed.
     Errno(u16),
-    /// A tracer decides, which is told this number; without one the call fails with `ENOSYS`.
+    /// A tracer decides, which gets this number; without one the call fails with `ENOSYS`.
     Trace(u16),
     /// It is allowed and logged.
     Log,

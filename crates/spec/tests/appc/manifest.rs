@@ -147,7 +147,7 @@ fn event_handlers_are_read() {
     ] {
         let text = with(handlers);
         assert!(
-            messages(&text).iter().any(|told| told.contains(message)),
+            messages(&text).iter().any(|reported| reported.contains(message)),
             "{message}: {:?}",
             messages(&text)
         );

@@ -114,7 +114,7 @@ fn ordered(apps: &[Waiting]) -> PodSpec {
     PodSpec::new(apps.iter().map(app).collect())
 }
 
-fn told(pod: &PodSpec) -> Vec<String> {
+fn reported(pod: &PodSpec) -> Vec<String> {
     let gaps = kube::write(pod, Unsupported::Refuse).err().unwrap_or_default();
     gaps.iter().map(ToString::to_string).collect()
 }
@@ -135,14 +135,14 @@ fn an_order_is_one_of_init_containers_or_refused() {
         .collect();
     assert_eq!(names, ["first", "second", "web"]);
     assert_eq!(
-        told(&ordered(&[("db", &[]), ("web", &[("db", Started)])])),
+        reported(&ordered(&[("db", &[]), ("web", &[("db", Started)])])),
         [
             "app `web`: waiting until app `db` has started cannot be said in a Kubernetes Pod: containers start all at \
           once, after the init containers, which start one after the other"
         ]
     );
     assert_eq!(
-        told(&ordered(&[
+        reported(&ordered(&[
             ("make", &[]),
             ("web", &[("make", Succeeded)]),
             ("log", &[])

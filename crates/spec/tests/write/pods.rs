@@ -239,7 +239,7 @@ fn overrides() -> BoxedStrategy<Overrides> {
                     no_new_privileges,
                     cap_add,
                     cap_drop,
-                    // Not to be told from the built-in one where none is asked for.
+                    // Not distinguishable from the built-in one where none is asked for.
                     seccomp: Some(seccomp),
                     resources,
                     working_dir: working_dir.map(PathBuf::from),

@@ -1,5 +1,5 @@
 //! Judges what the guest sends and turns it into events: the ledger of what each app may still do, and the order in
-//! which the caller hears of it. It reads no byte of an app's streams.
+//! which the caller receives of it. It reads no byte of an app's streams.
 //!
 //! ```text
 //!   app:   (nothing yet) ── Started ──> running ── Exited ──┐
@@ -19,7 +19,7 @@ use isopod_contract::message::{
 use isopod_protocol::codec::{ReadMessageError, read_message};
 use isopod_protocol::mux::{Incoming, MuxStream};
 use isopod_spec::RestartPolicy;
-use isopod_spec::words::is_obeyed;
+use isopod_spec::words::is_terminal_control;
 use tokio::sync::mpsc;
 
 use super::stdio::{Done, OutputKind};
@@ -122,7 +122,7 @@ pub(super) struct Receiving {
     done: mpsc::UnboundedReceiver<(usize, OutputKind)>,
 }
 
-/// Whether the guest has said that all apps ended, and the caller was told.
+/// Whether the guest has said that all apps ended, and that was reported to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AllEnded {
     NotReported,
@@ -171,7 +171,7 @@ impl Receiving {
         }
     }
 
-    /// Hears until the conversation is over or nobody listens.
+    /// Receives until the conversation is over or nobody listens.
     pub(super) async fn run(
         mut self,
         mut incoming: Incoming,
@@ -270,7 +270,7 @@ impl Receiving {
     async fn receive_stream(&mut self, header: Header, stream: MuxStream) -> Result<(), Stop> {
         let header = match header {
             Ok(Some(header)) => header,
-            // Lost or reset before it said what it is: whether that matters, the control stream tells.
+            // Lost or reset before it said what it is: whether that matters, the control stream shows.
             Ok(None) | Err(ReadMessageError::Io(_) | ReadMessageError::Truncated) => return Ok(()),
             Err(error) => return Err(Stop::Over(AgentError::Message(error))),
         };
@@ -356,7 +356,7 @@ impl Receiving {
             GuestMessage::Warning { text } => self.emit(Event::Warning(printable(&cut(text)))).await,
             GuestMessage::Beat { number } => {
                 let unix_ns = unix_ns();
-                // A guest that reads nothing is told nothing: it asks again.
+                // A guest that reads nothing is sent nothing: it asks again.
                 let _ = self.commands.try_send(HostMessage::Time { number, unix_ns });
                 self.emit(Event::Beat).await
             }
@@ -435,11 +435,11 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A text of the guest that a terminal can show: what it would obey is escaped.
+/// A text of the guest that a terminal can show: what controls it is escaped.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_obeyed(c) {
+        if is_terminal_control(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

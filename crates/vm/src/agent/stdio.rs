@@ -15,7 +15,7 @@ pub(super) enum OutputKind {
     Stderr,
 }
 
-/// Tells that an output is of no more interest, when it is dropped.
+/// Reports that an output is of no more interest, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) app: usize,

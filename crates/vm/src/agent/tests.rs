@@ -115,7 +115,7 @@ const ONE: [RestartPolicy; 1] = [RestartPolicy::No];
 const DONE: ExitStatus = ExitStatus::Code(0);
 
 #[tokio::test]
-async fn an_app_lives_and_its_end_comes_after_its_output() {
+async fn an_app_runs_and_its_end_comes_after_its_output() {
     let (mut guest, agent, mut events) = converse(1).await;
     let mut stdout = guest.open(GuestStream::Stdout { app: 0 }).await;
     let mut stderr = guest.open(GuestStream::Stderr { app: 0 }).await;
@@ -203,7 +203,7 @@ async fn a_beat_is_answered_with_the_time() {
     };
     assert!((before..before + 20_000_000_000).contains(&unix_ns));
     assert!(matches!(events.next().await, Ok(Event::Beat)));
-    // One that beats and does not read is heard as long as it likes, and holds nothing up.
+    // One that beats and does not read is received as long as it likes, and holds nothing up.
     for number in 0..500 {
         guest.send(GuestMessage::Beat { number }).await;
         assert!(matches!(events.next().await, Ok(Event::Beat)));
@@ -328,7 +328,7 @@ async fn a_guest_that_says_nothing_runs_into_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
+async fn a_guest_that_is_gone_is_distinguished_from_one_that_ended() {
     let (host, port) = UnixStream::pair().unwrap();
     drop(port);
     let error = connect(host, SOON).await.unwrap_err();
@@ -346,7 +346,7 @@ async fn a_guest_that_is_gone_is_told_from_one_that_ended() {
 }
 
 #[tokio::test]
-async fn a_lost_vm_ends_the_events_after_what_was_heard() {
+async fn a_lost_vm_ends_the_events_after_what_was_received() {
     let (host, port) = UnixStream::pair().unwrap();
     let (relay_end, guest_port) = UnixStream::pair().unwrap();
     // A relay stands for QEMU, so that it can die with everything in flight.
@@ -417,7 +417,7 @@ async fn more_apps_come() {
 }
 
 #[tokio::test]
-async fn what_cannot_come_is_told() {
+async fn what_cannot_come_is_reported() {
     let (mut guest, agent, _events) = converse_with_none().await;
     let failed = ArrivalAnswer::Failed {
         text: "no \u{1b}room".to_owned(),

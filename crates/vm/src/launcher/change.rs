@@ -196,7 +196,7 @@ fn join(server: &OwnedFd, space: ThreadNameSpaceType, what: &'static str) -> Res
 }
 
 /// The volume's mount, as it is on the host. A namespace of its own first: in the host's an ordinary user may copy none,
-/// and a copy of a shared mount would have to be told from its peers.
+/// and a copy of a shared mount would have to be distinguished from its peers.
 fn copy(volume: &SharedVolume) -> Result<OwnedFd, LauncherError> {
     sys::unshare(UnshareFlags::NEWNS).map_err(|source| LauncherError::Change {
         what: "unshare(CLONE_NEWNS)",

@@ -6,7 +6,7 @@ use isopod_contract::network::{GuestAddress, GuestInterface, GuestNeighbour, Gue
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// An interface, as `ip address` tells it.
+/// An interface, as `ip address` prints it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Link {
     pub(super) ifname: String,
@@ -61,7 +61,7 @@ pub(super) fn links(text: &[u8]) -> Result<Vec<Link>, serde_json::Error> {
     list(text)
 }
 
-/// The MTU of the one interface that `ip link show dev` tells.
+/// The MTU of the one interface that `ip link show dev` prints.
 pub(super) fn mtu(text: &[u8]) -> Result<u32, serde_json::Error> {
     let links: Vec<Link> = list(text)?;
     let none = || serde::de::Error::custom("no interface");

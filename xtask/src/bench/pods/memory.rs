@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mappings_are_told_apart() {
+    fn mappings_are_distinguished() {
         let maps = "7f00-7f10 rw-s 00000000 00:01 7 /memfd:memory-backend-memfd (deleted)\nRss: 9 kB\nPss:      100 kB\n\
                     Pss_Dirty: 5 kB\n7f20-7f30 r-xp 0000 00:02 8 /usr/lib/libc.so\nPss: 20 kB\n\
                     7f40-7f50 rw-p 0 00:00 0 \nPss: 3 kB\n7f50-7f60 rw-p 0 00:00 0 [heap]\nPss: 4 kB\n\

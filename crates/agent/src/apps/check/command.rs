@@ -101,7 +101,7 @@ impl Kept {
         Ok(length)
     }
 
-    /// Reads past tokio, which may not have heard yet of what came last; `None` where there is no more.
+    /// Reads past tokio, which may not have seen yet what came last; `None` where there is no more.
     fn rest(&mut self, output: &Receiver) -> Option<()> {
         let mut piece = [0; KEPT_BYTES];
         let length = rustix::io::read(output, &mut piece)

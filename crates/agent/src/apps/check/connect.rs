@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpStream;
 
 /// Connects to the host, or to the guest itself: at its own address, as the kubelet does, or else at the loopback interface's by
-/// either protocol. What is told is the first error.
+/// either protocol. The first error is reported.
 pub(super) async fn connect(
     host: Option<IpAddr>,
     own: Option<Ipv4Addr>,

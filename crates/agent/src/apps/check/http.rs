@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_lines_are_told_from_the_rest() {
+    fn status_lines_are_distinguished_from_the_rest() {
         assert_eq!(status("HTTP/1.1 200 OK\r\n"), Some(200));
         assert_eq!(status("HTTP/1.0 500\r\n"), Some(500));
         for text in [

@@ -1,5 +1,5 @@
 //! TLS of probes. Who answers is believed, whatever its certificate says, as the kubelet does (`InsecureSkipVerify`): a
-//! probe asks whether the pod's own server works, and tells it nothing.
+//! probe asks whether the pod's own server works, and sends it nothing.
 
 use std::io;
 use std::net::IpAddr;

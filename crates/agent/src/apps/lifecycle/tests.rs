@@ -93,7 +93,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// What the host knows of an app, who breaks the conversation off when it is told otherwise.
+/// What the host knows of an app, which breaks the conversation off when it receives something else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Known {
     runs: bool,
@@ -289,9 +289,9 @@ fn pod() -> impl Strategy<Value = Vec<GuestApp>> {
 }
 
 proptest! {
-    /// Whatever happens, the host is told what it takes: see `isopod_vm::agent`, which breaks off otherwise.
+    /// Whatever happens, the host receives what it accepts: see `isopod_vm::agent`, which breaks off otherwise.
     #[test]
-    fn the_host_is_told_what_it_takes(
+    fn the_host_receives_what_it_accepts(
         pod in pod(),
         steps in proptest::collection::vec((happens(), 0..2000u64), 0..80),
     ) {

@@ -47,8 +47,8 @@ pub(super) fn write(root: &str, part: RootPart, out: OwnedFd) -> Result<Option<S
         RootPart::Layer => pack_layer(Path::new(UPPER), &mut out),
         RootPart::Changes => {
             let lowers: Vec<PathBuf> = (0..lowers).map(lower).collect();
-            let mut tell = |change: Change| line(&mut out, &change);
-            changes(Path::new(UPPER), &lowers, &mut tell).map(|()| Packed::default())
+            let mut report = |change: Change| line(&mut out, &change);
+            changes(Path::new(UPPER), &lowers, &mut report).map(|()| Packed::default())
         }
     };
     let packed = packed.map_err(EnterError::Pack)?;

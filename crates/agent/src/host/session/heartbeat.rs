@@ -1,4 +1,4 @@
-//! The beats that show the host that the agent lives, and the answers, which tell the time.
+//! The heartbeats that show the host that the agent runs, and the answers, which have the time.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ impl Heartbeat {
 
     /// The host has answered; gives what is to be said of it.
     pub(super) fn answered(&mut self, number: u32, unix_ns: u64, received: Instant) -> Option<String> {
-        // An answer to an earlier beat does not tell when it was asked.
+        // An answer to an earlier beat does not say when it was asked.
         let asked = self.asked.filter(|_| number == self.number)?;
         self.asked = None;
         self.next = asked + BEAT_EVERY;

@@ -21,7 +21,7 @@ use crate::arrival::{Arrived, Purpose};
 use crate::systemd::appstate::{Activity, ServiceState};
 use crate::systemd::{UnitProcess, UnitState};
 
-/// A systemd that is told what its units are, and remembers what it was asked to do.
+/// A systemd that is given its units, and remembers what it was asked to do.
 #[derive(Clone, Default)]
 struct Puppet {
     states: Arc<Mutex<HashMap<String, ServiceState>>>,
@@ -63,7 +63,7 @@ impl Manager for Puppet {
     }
 
     async fn start(&self, unit: &str) -> Result<(), ManagerError> {
-        // What has come is started once, which is nothing to tell.
+        // What has come is started once, which is not reported.
         if !unit.ends_with(".target") {
             self.asked.lock().unwrap().push(format!("start {unit}"));
         }
@@ -263,7 +263,7 @@ async fn serve(
 
 /// Beats come by themselves, and one answers a stop at once.
 #[test]
-fn it_shows_that_it_lives() {
+fn it_shows_that_it_runs() {
     on_stage(async || {
         let mut stage = Stage::set(&["a"]).await;
         let mut beats = Vec::new();
@@ -309,7 +309,7 @@ fn reports_an_app_from_start_to_end_with_all_its_output() {
             }
         );
 
-        // What systemd does for the app: opens its streams, before the host hears of a start.
+        // What systemd does for the app: opens its streams, before a start is reported to the host.
         let mut input = std::fs::File::open(stage.dir.path().join("web.stdin")).unwrap();
         let (mut out, err) = (stage.writer("web.stdout"), stage.writer("web.stderr"));
         stage.change("web", running());

@@ -119,7 +119,7 @@ impl FromWire for SystemdJob {
     }
 }
 
-/// How the last of a service's commands of one kind ended, as its `ExecStopPost` tells: waitid(2)'s `si_code` and
+/// How the last of a service's commands of one kind ended, as its `ExecStopPost` has it: waitid(2)'s `si_code` and
 /// `si_status`, 0 where it has not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandEnd {

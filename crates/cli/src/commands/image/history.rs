@@ -46,7 +46,7 @@ pub(crate) struct ImageHistory {
 }
 
 impl ImageHistory {
-    /// Prints it, as the image's config tells it.
+    /// Prints it, as the image's config has it.
     ///
     /// # Errors
     /// A [`Failure`] with the reason.

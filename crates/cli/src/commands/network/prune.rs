@@ -13,7 +13,7 @@ use crate::prune_filter::{PruneFilter, goes, prune_filter};
 /// Remove the networks that no pod is in, whether it runs or not
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct NetworkPrune {
-    /// Only these: label=NAME[=VALUE] or label!=NAME[=VALUE]; all must match. A network does not tell when it was made
+    /// Only these: label=NAME[=VALUE] or label!=NAME[=VALUE]; all must match. A network has no time of its creation
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = by_label)]
     filters: Vec<PruneFilter>,
     /// No effect: isopod never asks
@@ -23,7 +23,7 @@ pub(crate) struct NetworkPrune {
 
 fn by_label(text: &str) -> Result<PruneFilter, String> {
     match prune_filter(text)? {
-        PruneFilter::Until(_) => Err("a network does not tell when it was made".to_owned()),
+        PruneFilter::Until(_) => Err("a network has no time of its creation".to_owned()),
         filter => Ok(filter),
     }
 }

@@ -29,7 +29,7 @@ fn stream(bytes: &[u8], digest: Option<Digest>, diff_id: Digest, max: u64) -> Re
 }
 
 #[test]
-fn every_compression_is_told_by_its_first_bytes() {
+fn every_compression_is_known_by_its_first_bytes() {
     let tar: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
     let (first, second) = tar.split_at(400_000);
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();

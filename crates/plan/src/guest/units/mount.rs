@@ -149,7 +149,7 @@ impl MountUnit {
     /// Whether its files can be written.
     ///
     /// # Errors
-    /// [`Unwritable`] where a path cannot be told to systemd; mounts that passed `volumes` have none.
+    /// [`Unwritable`] where systemd cannot express a path; mounts that passed `volumes` have none.
     pub fn check(&self) -> Result<(), Unwritable> {
         unit::path_value(&self.place)?;
         unit::path_value(&self.what).map(drop)

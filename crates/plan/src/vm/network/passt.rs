@@ -85,7 +85,7 @@ impl Passt {
             };
             option(name, forward(port));
         }
-        // The agent has what these would tell.
+        // The agent has what these would say.
         argv.extend(["--no-dhcp", "--no-dhcpv6", "--no-ra"].map(str::to_owned));
         if !self.ipv6 {
             argv.push("--ipv4-only".into());

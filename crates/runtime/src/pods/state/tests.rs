@@ -100,7 +100,7 @@ fn is_arrow(from: PodState, to: PodState) -> bool {
 
 proptest! {
     #[test]
-    fn lives_follow_the_arrows(happenings in prop::collection::vec(happening(), 0..60)) {
+    fn lifecycles_follow_the_arrows(happenings in prop::collection::vec(happening(), 0..60)) {
         let mut pod = Model { place: Place::Preparing, lock: Lock::Held, phase: None };
         for happening in happenings {
             let next = pod.step(happening);

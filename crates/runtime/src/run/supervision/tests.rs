@@ -322,7 +322,7 @@ proptest! {
 
     /// A pod in which nothing happens ends only when it is silent for longer than it may.
     #[test]
-    fn a_guest_that_is_not_heard(silence in proptest::option::of(16..100u64)) {
+    fn a_guest_that_does_not_answer(silence in proptest::option::of(16..100u64)) {
         let mut run = Run::new(terms(&[MAIN], FailurePolicy::Continue, None, silence));
         run.pass(1000, false);
         let expected = silence.map(|seconds| SupervisionEnd::Silent(Duration::from_secs(seconds)));

@@ -63,7 +63,7 @@ fn all_before<'a>(pod: &'a PodSpec, app: &'a App) -> Vec<&'a Dependency> {
     found
 }
 
-/// Tells what differs between what an app waits for and what a Pod lets it wait for.
+/// Reports what differs between what an app waits for and what a Pod lets it wait for.
 fn compare(pod: &PodSpec, app: &App, gates: &[Dependency], gaps: &Gaps) {
     let before = all_before(pod, app);
     for wanted in before.iter().filter(|wanted| !gates.contains(wanted)) {

@@ -25,13 +25,15 @@ async fn an_app_with_a_policy_starts_anew_and_its_streams_live_on() {
         let Ok(Event::App(
             _,
             AppReport::Restarting {
-                count: told, in_ms, ..
+                count: reported,
+                in_ms,
+                ..
             },
         )) = events.next().await
         else {
             panic!()
         };
-        assert_eq!((told, in_ms), (count, 100));
+        assert_eq!((reported, in_ms), (count, 100));
     }
     guest.report(0, AppReport::Started { uptime_ms: 9 }).await;
     guest.report(0, AppReport::Exited { status: failed }).await;

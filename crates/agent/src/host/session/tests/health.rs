@@ -243,7 +243,7 @@ fn apps_stop_one_after_the_other_each_behind_its_pre_stop_handler() {
         assert!(begun.elapsed() >= Duration::from_millis(50));
         stage.change("b", exited(0));
         stage.asked("stop a.service").await;
-        // One that fails is told, and stops nothing.
+        // One that fails is reported, and stops nothing.
         let mut warned = false;
         while !warned {
             warned = matches!(stage.receive().await, GuestMessage::Warning { text }
@@ -321,7 +321,7 @@ fn what_was_not_asked_to_stop_is_asked_before_it_is_killed() {
 }
 
 #[test]
-fn what_runs_after_an_app_has_an_empty_input_and_is_told_of_when_it_fails() {
+fn what_runs_after_an_app_has_an_empty_input_and_is_reported_when_it_fails() {
     on_stage(async || {
         let mut stage = Stage::set_with(&["web"], |app| app.post_stop_ms = Some(10)).await;
         let stdin = stage.dir.path().join("web.stdin");

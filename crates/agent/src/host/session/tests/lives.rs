@@ -72,7 +72,7 @@ fn a_stop_ends_an_app_that_waits_for_its_restart() {
 }
 
 #[test]
-fn a_stop_between_two_lives_ends_with_the_last_ones_status() {
+fn a_stop_between_two_starts_ends_with_the_last_ones_status() {
     on_stage(async || {
         let mut stage = Stage::set_with(&["web"], restarts(9)).await;
         stage.change("web", exited(1));
@@ -207,7 +207,7 @@ fn an_app_says_itself_when_it_is_ready_and_others_wait_for_that() {
         };
         let mut stage = Stage::set_with(&["a", "b"], change).await;
         let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
-        // Before systemd says that it runs: the host hears it in order.
+        // Before systemd says that it runs: the host receives it in order.
         sender.send_to(b"STATUS=up\nREADY=1", &path).unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(stage.puppet.asked.lock().unwrap().is_empty());

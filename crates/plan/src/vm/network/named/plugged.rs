@@ -94,7 +94,7 @@ pub fn taken_ports(added: &[Value]) -> Vec<String> {
     added.iter().filter_map(bus).collect()
 }
 
-/// An interface's device and its other end, as QEMU's monitor is told of them.
+/// An interface's device and its other end, as QEMU's monitor gets them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plug {
     /// How QEMU knows the tap's descriptor, and its end of the interface.
