@@ -87,7 +87,7 @@ mod tests {
         let memory = isopod_spec::flags::read_memory_bytes("--memory", "1.5x".as_ref());
         assert_eq!(
             memory.map_err(invalid_flag).unwrap_err(),
-            "it is not a size; write `64m` or `2g`; a fraction is not possible"
+            "it is not a size; write `64m` or `1.5g`"
         );
     }
 

@@ -108,10 +108,7 @@ pub(super) fn form(fault: &'static str, hint: &'static str) -> FlagFault {
 /// [`InvalidFlag`] for what is not a size.
 pub fn read_memory_bytes(flag: &'static str, text: &OsStr) -> Result<u64, InvalidFlag> {
     read(flag, text, |word| {
-        read_bytes(word).ok_or(form(
-            "it is not a size",
-            "write `64m` or `2g`; a fraction is not possible",
-        ))
+        read_bytes(word).ok_or(form("it is not a size", "write `64m` or `1.5g`"))
     })
 }
 
@@ -131,7 +128,7 @@ pub fn read_storage_opt(text: &OsStr) -> Result<u64, InvalidFlag> {
         let bytes = read_bytes(size).filter(|bytes| *bytes >= LEAST_STORAGE_BYTES);
         bytes.ok_or(form(
             "it is not a size of at least 16 MiB",
-            "write `size=512m` or `size=20g`; a fraction is not possible",
+            "write `size=512m` or `size=20g`",
         ))
     })
 }

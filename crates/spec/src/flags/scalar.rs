@@ -130,7 +130,7 @@ pub fn read_memory_mib(text: &OsStr) -> Result<u32, InvalidFlag> {
     let bytes = text.to_str().and_then(read_bytes).ok_or_else(|| {
         fail(FlagFault::Form {
             fault: "it is not a size",
-            hint: Some("write `512m` or `2g`; a fraction is not possible"),
+            hint: Some("write `512m` or `1.5g`"),
         })
     })?;
     let mib =
@@ -281,20 +281,42 @@ pub fn read_on_silent(text: &OsStr) -> Result<Option<Duration>, InvalidFlag> {
         })
 }
 
-/// A number of bytes, with `k`, `m`, `g` or `t` for powers of 1024, as docker reads it: in any case, and with `i`, `b`
-/// or `iB` behind.
+/// A number of bytes, with `k`, `m`, `g`, `t` or `p` for powers of 1024, as docker reads it: in any case, with `i`, `b` or `iB` behind, and
+/// a decimal fraction before (`1.5g`). What is left of a byte does not count.
 pub(super) fn read_bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let shift = match text[digits..].to_ascii_lowercase().as_str() {
+    let digits = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'.')
+        .count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit
+        .strip_prefix(' ')
+        .unwrap_or(unit)
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "" | "b" => 0,
         "k" | "ki" | "kb" | "kib" => 10,
         "m" | "mi" | "mb" | "mib" => 20,
         "g" | "gi" | "gb" | "gib" => 30,
         "t" | "ti" | "tb" | "tib" => 40,
+        "p" | "pi" | "pb" | "pib" => 50,
         _ => return None,
     };
-    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // More digits than this are less than a byte of the largest unit.
+    let (significant, _) = fraction
+        .split_at_checked(FRACTION_DIGITS)
+        .unwrap_or((fraction, ""));
+    let parts = significant.parse::<u128>().ok()? << shift;
+    let parts = parts / 10_u128.pow(u32::try_from(significant.len()).ok()?);
+    let bytes = (u128::from(whole.parse::<u64>().ok()?) << shift) + parts;
+    let is_number = fraction.bytes().all(|b| b.is_ascii_digit());
+    u64::try_from(bytes).ok().filter(|_| is_number)
 }
+
+/// How many digits of a fraction count.
+const FRACTION_DIGITS: usize = 18;
 
 /// A path that must be absolute.
 pub(super) fn absolute(key: &'static str, path: OsString) -> Result<PathBuf, FlagFault> {
@@ -331,10 +353,22 @@ mod tests {
             ("16777216t", None),
             ("", None),
             ("m", None),
-            ("1.5g", None),
+            ("1.5g", Some(3 << 29)),
+            ("0.5K", Some(512)),
+            ("1.5GiB", Some(3 << 29)),
+            ("2.7", Some(2)),
+            ("64 MB", Some(64 << 20)),
+            ("0.1p", Some(112_589_990_684_262)),
+            ("0.0000000000000000009999p", Some(0)),
+            ("1.g", None),
+            (".5g", None),
+            ("1.5.1g", None),
+            ("1.0000000000000000000x", None),
+            ("1.+5g", None),
+            ("1.000000000000000000x0g", None),
             ("-1", None),
             ("+1", None),
-            ("1 g", None),
+            ("1  g", None),
             ("1x", None),
             ("1é", None),
         ] {
@@ -347,6 +381,8 @@ mod tests {
         for (text, mib) in [
             ("512m", 512),
             ("1g", 1024),
+            ("1.5g", 1536),
+            ("0.3g", 308),
             ("167772160", 160),
             ("167772161", 161),
         ] {
@@ -357,7 +393,8 @@ mod tests {
             ("159m", "it is less than 160 MiB, with which no guest starts"),
             ("4096t", "it is more than 4 PiB"),
             ("much", "it is not a size"),
-            ("1.5g", "it is not a size"),
+            ("1.5", "it is less than 160 MiB, with which no guest starts"),
+            ("1,5g", "it is not a size"),
         ] {
             assert_eq!(
                 read_memory_mib(os(text)).unwrap_err().fault.to_string(),
