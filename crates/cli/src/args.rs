@@ -100,7 +100,7 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
     /// `--stop-timeout`: how long the apps have to stop, where it is given.
     pub(crate) stop_timeout: Option<Duration>,
-    /// `--boot-timeout`: how long the guest may take to come up.
+    /// `--boot-timeout`: how long the guest may take to boot.
     pub(crate) boot_timeout: Duration,
     /// `--on-silent`: how long the guest may be silent before it is killed.
     pub(crate) silent_kill: Option<Duration>,

@@ -56,10 +56,10 @@ pub(crate) struct Commit {
     /// or WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION", value_parser = ConfigChange::parse)]
     changes: Vec<ConfigChange>,
-    /// Who made it
+    /// The author of the image
     #[arg(short, long, value_name = "NAME")]
     author: Option<String>,
-    /// What it is
+    /// A comment on the image
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
     /// Pause the app meanwhile

@@ -18,13 +18,13 @@ use crate::failure::Failure;
 pub(crate) struct Rm {
     #[command(flatten)]
     selection: Selection,
-    /// Also remove pods that run: they are killed; pods that are not there are no error
+    /// Also remove pods that run: they are killed; pods that do not exist are not an error
     #[arg(short, long)]
     force: bool,
     /// Stop pods that run, with so long for their apps, instead of killing them
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, requires = "force")]
     time: Option<Duration>,
-    /// A pod that is not there is no error
+    /// A pod that does not exist is not an error
     #[arg(short, long)]
     ignore: bool,
     /// No effect: a pod's own volumes are always removed with it; named ones are kept

@@ -17,7 +17,7 @@ pub(crate) struct Selection {
     /// The pods: names, UUIDs or their beginnings
     #[arg(value_name = "POD", required_unless_present_any = ["all", "latest", "cidfiles", "filters"])]
     pods: Vec<String>,
-    /// All pods to which it can be done
+    /// All pods to which this applies
     #[arg(long, conflicts_with_all = ["pods", "latest", "cidfiles"])]
     all: bool,
     /// The pod that was made last
@@ -26,7 +26,7 @@ pub(crate) struct Selection {
     /// The pod whose UUID is in FILE, as `run --cidfile` writes it; may be repeated
     #[arg(long = "cidfile", visible_alias = "pod-id-file", value_name = "FILE")]
     cidfiles: Vec<PathBuf>,
-    /// Of all to which it can be done, those that pass a filter of `isopod ps`; may be repeated
+    /// The pods to which this applies and which pass a filter of `isopod ps`; may be repeated
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = pod_filter, conflicts_with_all = ["pods", "cidfiles"])]
     filters: Vec<PodFilter>,
 }

@@ -27,13 +27,13 @@ pub(crate) struct Start {
     /// Wait for the pod and show what its apps write
     #[arg(short, long)]
     attach: bool,
-    /// As `--attach`, with this command's input for the app, which the pod was made with (`-i`)
+    /// As `--attach`, and pass this command's input to the app of a pod that was made with `-i`
     #[arg(short, long)]
     interactive: bool,
     /// End this command alone by these keys, where the app has a terminal
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
     detach_keys: DetachKeys,
-    /// Let what ends this command end the pod
+    /// Pass signals on, so that what ends this command ends the pod
     #[arg(long)]
     sig_proxy: bool,
 }

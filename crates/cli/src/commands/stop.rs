@@ -23,7 +23,7 @@ pub(crate) struct Stop {
     /// Kill them at once, and the VM if its supervisor does not answer
     #[arg(long, conflicts_with = "time")]
     force: bool,
-    /// A pod that is not there is no error
+    /// A pod that does not exist is not an error
     #[arg(short, long)]
     ignore: bool,
 }

@@ -16,7 +16,7 @@ use crate::show::exit_status;
 pub(crate) struct Wait {
     #[command(flatten)]
     selection: Selection,
-    /// What is waited for; there are only exited and stopped, which are one
+    /// What to wait for; exited and stopped are the same
     #[arg(long, value_name = "CONDITION", value_parser = ["exited", "stopped"])]
     condition: Option<String>,
 }

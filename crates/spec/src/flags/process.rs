@@ -57,7 +57,7 @@ pub const PROCESS: [AppFlag; 8] = [
         "security-opt",
         "OPTION",
         "no-new-privileges, seccomp=unconfined, seccomp=builtin, or seccomp=FILE, a profile in docker's format; apparmor=unconfined and \
-         label=disable are what every app is",
+         label=disable have no effect",
         |app, text| {
             match read_security_opt(text)? {
                 SecurityOption::NoNewPrivileges(value) => app.no_new_privileges = Some(value),

@@ -96,7 +96,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::app(
         "cpu-period",
         "MICROSECONDS",
-        "What `--cpu-quota` is a part of [default: 100000]",
+        "The period of `--cpu-quota` [default: 100000]",
         |app, text| keep(&mut app.cpu_period_micros, flags::read_cpu_period(text)),
     ),
     Flag::app(

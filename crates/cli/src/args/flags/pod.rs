@@ -132,7 +132,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "network",
         "NETWORK",
-        "`user`: out through the host, as the user who runs isopod, with `by=passt`, `by=qemu` and `host-loopback=yes` after \
+        "`user`: connections through the host, as the user who runs isopod, with `by=passt`, `by=qemu` and `host-loopback=yes` after \
          commas; the name of a network of `isopod network`, with `ip=`, `ip6=`, `mac=` and `alias=`, one or more; `ns:PATH`: \
          `--netns`; `none`: the loopback interface alone \
          [default: user]",
@@ -234,7 +234,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "userns",
         "MODE",
         "Who owns the files of host volumes in the guest, without root: `host`: root owns yours; `keep-id[:uid=N,gid=N]`: your \
-         own uid and gid do, or these; your subordinate users are the guest's other users [default: whoever writes a file, it is \
+         own uid and gid do, or these; your subordinate users are the guest's other users [default: all files that the pod writes are \
          yours]",
         |pod, text| {
             pod.user_mapping = flags::read_userns(text)?;
@@ -288,7 +288,7 @@ pub(super) const FLAGS: &[Flag] = &[
         pod.label_files.push(text.into());
         Ok(())
     }),
-    Flag::pod("annotation", "NAME[=VALUE]", "Give the pod an annotation: a note that nothing is found by", |pod, text| {
+    Flag::pod("annotation", "NAME[=VALUE]", "Give the pod an annotation, which no filter uses", |pod, text| {
         pod.annotations.extend([flags::read_label("--annotation", text)?]);
         Ok(())
     }),

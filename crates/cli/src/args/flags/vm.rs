@@ -93,7 +93,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::pod(
         "boot-timeout",
         "SECONDS",
-        "How long the guest may take to come up [default: 120]",
+        "How long the guest may take to boot [default: 120]",
         |pod, text| {
             keep(
                 &mut pod.boot_timeout,

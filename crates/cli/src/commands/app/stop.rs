@@ -18,7 +18,7 @@ use crate::pods::{app_number, ask, pods};
 /// How often an app is looked at that is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Stop one app for good: its stop signal, and a kill to what is left
+/// Stop one app, without a restart: send it its stop signal, then kill what is left
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct AppStop {
     /// How long it has to stop [default: what the pod was started with]

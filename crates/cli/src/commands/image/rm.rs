@@ -19,11 +19,11 @@ pub(crate) struct ImageRm {
     /// The images: names, IDs or their beginnings
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    /// Remove an image that a pod uses, or that has several names; the pod keeps its own link to it. An image that is not there is no
+    /// Remove an image that a pod uses, or that has several names; the pod keeps its own link to it. An image that does not exist is not an
     /// error
     #[arg(short, long)]
     force: bool,
-    /// An image that is not there is no error
+    /// An image that does not exist is not an error
     #[arg(short, long)]
     ignore: bool,
     /// No effect: an image has no parents that could go with it
