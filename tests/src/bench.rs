@@ -75,7 +75,7 @@ impl Bench {
         bench
     }
 
-    /// A bench of root's, or `None` and a word about it where the tests do not run as root.
+    /// A bench of root, or `None` and a word about it where the tests do not run as root.
     #[must_use]
     pub fn of_root() -> Option<Self> {
         if is_root() {

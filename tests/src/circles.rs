@@ -74,7 +74,7 @@ pub(crate) fn code_of(src: &Path) -> Vec<String> {
 }
 
 /// The source files below `dir`.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory of the crate").flatten();
     let mut files = Vec::new();
     for path in entries.map(|entry| entry.path()) {

@@ -33,7 +33,7 @@ pub const RUNNING: i64 = 1;
 /// It has ended.
 pub const EXITED: i64 = 2;
 
-/// A refusal of containerd's.
+/// A refusal of containerd.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// gRPC's code.

@@ -99,7 +99,7 @@ impl Image {
         )
     }
 
-    /// With a file of root's.
+    /// With a file of root.
     #[must_use]
     pub fn file(self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
         self.entry(

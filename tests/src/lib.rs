@@ -13,6 +13,7 @@
 //! Page       a page of the manual, and whether its examples are true
 //! links      what the manual refers to
 //! circles    modules of a crate that use each other
+//! names      types of one name in one crate
 //! hints      errors that do not pass a hint on
 //! host       a host of a test's own, in network namespaces
 //! registry   registries and proxies on the loopback interface
@@ -45,6 +46,7 @@ pub mod host;
 mod image;
 mod leftovers;
 mod links;
+mod names;
 mod page;
 mod pod;
 pub mod podman;
@@ -62,6 +64,7 @@ pub use debian::{Debian, tree};
 pub use hints::lost as lost_hints;
 pub use image::Image;
 pub use links::{broken_links, missing_tests};
+pub use names::shared as shared_names;
 pub use page::Page;
 pub use pod::Pod;
 pub use random::Random;

@@ -189,7 +189,7 @@ fn script(dir: &Path, commands: &[String]) -> String {
     script
 }
 
-/// Runs `script` in bash; whether each example ended in time. Mounts and ports of root's are in namespaces of its own.
+/// Runs `script` in bash; whether each example ended in time. Mounts and ports of root are in namespaces of its own.
 fn run_shell(bench: &Bench, dir: &Path, script: &str) -> bool {
     // As on a host that systemd has booted, later mounts reach the namespaces that are made from this one.
     const BEGIN: &str = "mount --make-rshared / && busybox ip link set lo up\n";

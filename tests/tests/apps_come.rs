@@ -135,7 +135,7 @@ fn apps_come_to_a_pod_that_waits_and_go_without_a_trace() {
     scenarios.run(
         "one waits to be started, and the pod continues when it fails",
         || {
-            // One waits to be started, and one depends on nothing but fails: the pod goes on.
+            // One waits to be started, and one depends on nothing but fails: the pod continues.
             ok(
                 &bench,
                 &[

@@ -106,7 +106,7 @@ volumes: {{pages: }}
     scenarios.run(
         "up again: what is as it is described stays, what is not is made anew with its volumes",
         || {
-            // What is as it is described stays, what is not is made anew with its volumes.
+            // What is as it is described stays, what is not is recreated with its volumes.
             let again = isopod(&["up", "-d"]).expect(0);
             assert_eq!(again.text().trim(), uuid);
             let _ = exec(&["front_end", "sh", "-c", "echo changed >/srv/index.html"]).expect(0);

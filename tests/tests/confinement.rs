@@ -237,7 +237,7 @@ fn assert_leaves_no_memory(pid: i32) {
     assert_eq!(filter.trim(), "00000031");
 }
 
-/// Fails where a process has a variable of its caller's, or something open that is not its own.
+/// Fails where a process has a variable of its caller, or something open that is not its own.
 fn assert_inherits_nothing(pid: i32, line: &str, left_open: &Path) {
     let environment = fs::read(format!("/proc/{pid}/environ")).expect("its environment");
     let environment = String::from_utf8_lossy(&environment);
@@ -257,7 +257,7 @@ fn assert_inherits_nothing(pid: i32, line: &str, left_open: &Path) {
     }
 }
 
-/// Nobody but the owner reads or enters anything of a pod's.
+/// Nobody but the owner reads or enters anything of a pod.
 fn assert_private(pod: &Path, qemu: u32) {
     let mode = |path: &Path| {
         fs::symlink_metadata(path)
@@ -276,7 +276,7 @@ fn assert_private(pod: &Path, qemu: u32) {
             .map(|entry| entry.expect("an entry"))
         {
             let (path, kind) = (entry.path(), entry.file_type().expect("its type"));
-            // Images are files of the store's, by another name.
+            // Images are files of the store, by another name.
             if kind.is_symlink() || kind.is_socket() || path.starts_with(pod.join("images")) {
                 continue;
             }

@@ -1,10 +1,10 @@
-//! Each app is a container: its own processes and cgroup, and nothing of systemd's, of the agent's and of its neighbours'.
+//! Each app is a container: its own processes and cgroup, and nothing of systemd, of the agent and of its neighbours'.
 
 use std::time::Duration;
 
 use isopod_tests::Bench;
 
-/// What an app of root's tries of its neighbour's, of the agent's and of systemd's: each line that is printed says what it
+/// What an app of root's tries of its neighbour's, of the agent and of systemd: each line that is printed says what it
 /// got.
 const TRIES: &str = "\
     for dir in /proc/[0-9]*; do \

@@ -27,7 +27,7 @@ fn refused(out: &Output, words: &str) {
     assert!(out.stderr.contains(words), "{words}: {out:?}");
 }
 
-/// A pod of one app, `one`, with a volume of 2 MiB, one of its own and one of the host's.
+/// A pod of one app, `one`, with a volume of 2 MiB, one of its own and one of the host.
 fn start(bench: &Bench) {
     fs::create_dir(bench.dir().join("shared")).unwrap();
     let shared = format!("{}:/shared", bench.dir().join("shared").display());

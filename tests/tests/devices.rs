@@ -66,7 +66,7 @@ fn apps_reach_what_a_container_reaches() {
     );
     assert_eq!(bench.written("sys", "mine\n"), "mine\n");
 
-    // Nor what is executed in the app later, which has a terminal of the app's where it asks for one.
+    // Nor what is executed in the app later, which has a terminal of the app where it asks for one.
     let exec = |flags: &[&str], script: &str| {
         let command = ["--app", "a", "p", "--", "sh", "-c", script];
         let words = ["exec"].iter().chain(flags).chain(&command);

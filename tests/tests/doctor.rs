@@ -46,7 +46,7 @@ fn every_finding_has_its_fix() {
         out.text()
     );
 
-    // A search path with nothing of a pod's: what makes the command the ordinary user's is all there is.
+    // A search path with nothing of a pod: what makes the command the ordinary user's is all there is.
     let poor = bench.dir().join("poor");
     std::fs::create_dir(&poor).unwrap();
     std::os::unix::fs::symlink("/usr/bin/setpriv", poor.join("setpriv")).unwrap();

@@ -161,7 +161,7 @@ fn a_running_pod_is_held_looked_at_and_kept() {
     scenarios.run("other limits, and another restart policy", || {
         let flags = "update --app b -m 64m --pids-limit 20 --cpus 0.5 --restart always held";
         assert_eq!(isopod(&bench, flags).expect(0).text(), "held\n");
-        // With the two processes of the agent's.
+        // With the two processes of the agent.
         assert_eq!(
             sh(&bench, "b", LIMITS).expect(0).text(),
             "67108864\n22\n50000 100000\n"

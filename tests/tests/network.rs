@@ -97,7 +97,7 @@ fn host_and_apps_reach_each_other() {
         "-p".to_owned(),
         format!("127.0.0.1:{udp}:53/udp"),
     ]);
-    // An ordinary user listens below 1024, as in a container of docker's.
+    // An ordinary user listens below 1024, as in a container of docker.
     let server = "mkdir /tmp/www; echo the pod says hi > /tmp/www/hi; exec httpd -f -p 80 -h /tmp/www";
     let pod = pod
         .app(&busybox)

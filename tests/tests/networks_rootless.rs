@@ -1,4 +1,4 @@
-//! Networks with names of an ordinary user: the same as root's, in a namespace of the user's, of which nothing stays.
+//! Networks with names of an ordinary user: the same as root's, in a namespace of the user, of which nothing stays.
 
 use isopod_tests::host::{Host, SERVER, ask, asking};
 use isopod_tests::{Bench, Scenarios, faults};

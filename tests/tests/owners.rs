@@ -19,7 +19,7 @@ struct Case {
 }
 
 impl Case {
-    /// Who a user of the guest's is on the host.
+    /// Who a user of the guest is on the host.
     fn on_the_host(&self, guest: u32) -> u32 {
         match guest.cmp(&self.caller) {
             std::cmp::Ordering::Equal => ORDINARY_UID,

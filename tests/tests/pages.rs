@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("links_lead_to_files", links_lead_to_files),
         Trial::test("modules_are_no_circles", no_circles),
+        Trial::test("types_of_a_crate_have_one_name_each", one_name_each),
         Trial::test("errors_pass_hints_on", hints_are_passed_on),
         Trial::test("the_rust_version_is_that_of_cargo_toml", rust_version),
     ];
@@ -109,6 +110,23 @@ fn no_circles() -> Result<(), Failed> {
     match circles.is_empty() {
         true => Ok(()),
         false => Err(circles.join("\n").into()),
+    }
+}
+
+/// No two types of a crate have one name.
+fn one_name_each() -> Result<(), Failed> {
+    let crates = fs::read_dir(root().join("crates"))?
+        .flatten()
+        .map(|entry| entry.path());
+    let others = ["tests", "xtask"].map(|name| root().join(name));
+    let shared = crates.chain(others).filter_map(|dir| {
+        let names = isopod_tests::shared_names(&dir);
+        (!names.is_empty()).then(|| format!("{}: {}", dir.display(), names.join(", ")))
+    });
+    let shared: Vec<String> = shared.collect();
+    match shared.is_empty() {
+        true => Ok(()),
+        false => Err(shared.join("\n").into()),
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) enum Task {
     },
     /// Measure planning.
     BenchPlan,
-    /// Measure pods of Kubernetes'.
+    /// Measure pods of Kubernetes.
     BenchCri,
     /// Measure a pod's network.
     BenchNetwork,

@@ -316,7 +316,7 @@ fn volume(host: &Host, transport: &str) -> Checked {
     Ok(format!("{} MiB there and back", bytes.len() >> 20))
 }
 
-/// The network, as a user has it: a port of the host's is the app's.
+/// The network, as a user has it: a port of the host is the app's.
 fn port(host: &Host) -> Checked {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let address = free.map_err(|error| error.to_string())?;
@@ -362,7 +362,7 @@ fn ask(address: SocketAddr) -> Checked {
     }
 }
 
-/// A saved VM goes on with a clock and a `boot_id` of its own, twice.
+/// A saved VM continues with a clock and a `boot_id` of its own, twice.
 fn restored(host: &Host) -> Checked {
     let script = "cat /proc/sys/kernel/random/boot_id; date +%s; sleep 3; date +%s";
     let mut ids = Vec::new();

@@ -60,7 +60,7 @@ pub(crate) struct Arrived {
     pub(crate) times: ArrivalTimes,
 }
 
-/// Brings what is in `archives`. A mount that cannot be made is no error: the units of the apps that need it say so.
+/// Brings what is in `archives`. A mount that cannot be made is not an error: the units of the apps that need it say so.
 ///
 /// # Errors
 /// [`ArrivalError`], where no app could run, or one would see what it must not.

@@ -1,4 +1,4 @@
-//! Mounts: made for systemd ([`mount`]), of the kernel's own file systems for apps ([`kernel_fs`]), made anew for an app's next life ([`fresh_root`]), of files ([`loop_device`]),
+//! Mounts: made for systemd ([`mount`]), of the kernel's own file systems for apps ([`kernel_fs`]), recreated for an app's next life ([`fresh_root`]), of files ([`loop_device`]),
 //! looked at ([`mountinfo`], [`mount_check`]), their mount points and their users.
 
 pub(crate) mod early;

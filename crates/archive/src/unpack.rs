@@ -56,7 +56,7 @@ pub enum UnpackError {
     /// A name of the archive's is over the limit.
     #[error("the archive has a name of more than {MAX_NAME_BYTES} bytes")]
     LongName,
-    /// It holds several trees, and the target is no directory that could hold them.
+    /// It holds several trees, and the target is not a directory that could hold them.
     #[error("the archive holds more than one tree, and the target is no directory")]
     SeveralTrees,
     /// It holds what is not taken.

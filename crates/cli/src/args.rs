@@ -9,7 +9,7 @@
 //! The grammar is docker's: all that follows an image is its app's command, word by word, up to a `---`, which ends the app
 //! as with rkt; a `--` right after the image is left out. The flags of the first group are the pod's and the first app's,
 //! those of another group its app's. What is wrong with the flags of a pod is reported all at once; only what clap finds
-//! (a missing value, a word that is none of the choices) ends the reading at the first fault.
+//! (a missing value, a word that is not one of the choices) ends the reading at the first fault.
 
 mod copy_place;
 mod error;

@@ -33,7 +33,7 @@ use crate::preparation::note_what_is_made;
 use crate::signals;
 use crate::terminal::{Raw, TypingEnd, follow_size, type_to};
 
-/// How often an app is planned anew, since something came or went at the same time.
+/// How often an app is planned again, since something came or went at the same time.
 const ATTEMPTS: usize = 16;
 
 /// How often the app's status is looked at.
@@ -82,7 +82,7 @@ pub(crate) fn add(
                 notices.iter().for_each(|notice| output::note(notice));
                 return Ok(live(pods, query)?);
             }
-            // Something came or went at the same time: planned anew, on what is now.
+            // Something came or went at the same time: planned again, on what is now.
             Err(ControlError::Outdated) if attempt < ATTEMPTS => pod = live(pods, query)?,
             Err(error) => return Err(failed("add", name, &pod, &error).into()),
         }

@@ -39,7 +39,7 @@ pub(crate) fn prune_filter(text: &str) -> Result<PruneFilter, String> {
 /// Whether what was made then, with these labels, goes: it passes every filter. What does not say when it was made is old.
 ///
 /// # Errors
-/// A [`Report`] for a time that is none.
+/// A [`Report`] for a time that is not one.
 pub(crate) fn goes(
     filters: &[PruneFilter],
     made: Option<SystemTime>,

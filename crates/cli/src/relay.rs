@@ -1,4 +1,4 @@
-//! A pod in the foreground whose app has a terminal, connected with the caller's, or which goes on when this command is ended
+//! A pod in the foreground whose app has a terminal, connected with the caller's, or which continues when this command is ended
 //! (`--sig-proxy=false`). Its supervisor is a process of its own, as in the background.
 //!
 //! ```text
@@ -328,7 +328,7 @@ impl Connected {
     }
 }
 
-/// This command ends, and the pod goes on.
+/// This command ends, and the pod continues.
 fn left(signal: u8) -> Failure {
     Report::text("given up waiting for the pod, which continues")
         .exit_status(128 + signal)

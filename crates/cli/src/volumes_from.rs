@@ -74,7 +74,7 @@ fn mounted(pod: &PodEntry) -> Vec<(&VolumeRecord, &MountRecord)> {
     prepared.chain(attached).collect()
 }
 
-/// A volume of the host's, as a flag would bring it.
+/// A volume of the host, as a flag would bring it.
 fn shareable(volume: &VolumeRecord, mount: &MountRecord) -> Option<Brought> {
     let host = volume.host.as_ref()?;
     Some(Brought {

@@ -13,7 +13,7 @@ pub use crate::network::GuestNetwork;
 /// The version this crate writes and the only one it reads.
 pub const ARRIVAL_VERSION: u32 = 7;
 
-/// The file system type of an [`EarlyMount`] that shows a directory of the guest's, as it is, in a second place (mount(2),
+/// The file system type of an [`EarlyMount`] that shows a directory of the guest, as it is, in a second place (mount(2),
 /// `MS_BIND`).
 pub const BIND: &str = "bind";
 
@@ -57,7 +57,7 @@ pub struct Identity {
     pub sysctls: Vec<Sysctl>,
     /// The network interface; `None`: there is the loopback interface alone.
     pub network: Option<GuestNetwork>,
-    /// Whether the pod goes on when its last app has ended.
+    /// Whether the pod continues when its last app has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
 }
@@ -125,7 +125,7 @@ pub struct MountAhead {
     pub options: String,
 }
 
-/// A parameter of the kernel's.
+/// A parameter of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sysctl {
@@ -162,7 +162,7 @@ pub struct GuestApp {
     /// When it is restarted; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<GuestRestart>,
-    /// How its root is made anew before each life but the first; `None`: it stays.
+    /// How its root is recreated before each life but the first; `None`: it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_root: Option<FreshRoot>,
     /// Whether the host says when it is started ([`HostMessage::StartApp`](crate::message::HostMessage::StartApp)).

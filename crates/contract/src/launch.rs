@@ -51,7 +51,7 @@ pub struct GuestLaunch {
     pub cgroups: bool,
 }
 
-/// Paths of an app's that are mounted over. What is not there is passed over.
+/// Paths of an app that are mounted over. What is not there is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GuestPaths {
@@ -77,7 +77,7 @@ pub enum PidNamespace {
 }
 
 impl PidNamespace {
-    /// How many processes of the agent's are counted with the app's.
+    /// How many processes of the agent are counted with the app's.
     #[must_use]
     pub fn helpers(self) -> u32 {
         match self {
@@ -88,7 +88,7 @@ impl PidNamespace {
     }
 }
 
-/// Which program of an app's.
+/// Which program of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// [`GuestLaunch::main`].

@@ -36,7 +36,7 @@ pub enum HostStream {
     Exec(crate::exec::Request),
     /// 2: asks what the apps use ([`crate::stats`]).
     Stats,
-    /// 3: asks for a file or directory of an app's, as an archive ([`crate::copy`]). An app that does not run has what is mounted
+    /// 3: asks for a file or directory of an app, as an archive ([`crate::copy`]). An app that does not run has what is mounted
     /// for it, and not what the kernel shows of its processes.
     CopyOut {
         app: AppIndex,
@@ -205,7 +205,7 @@ pub enum StreamAnswer {
 /// What memory has run out in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemoryBound {
-    /// 0: all of the guest's.
+    /// 0: all of the guest.
     Guest,
     /// 1: what the app itself may have.
     App,

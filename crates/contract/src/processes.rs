@@ -23,7 +23,7 @@ pub struct AppProcess {
     pub app: AppIndex,
     /// Its number, as the app sees it.
     pub pid: u32,
-    /// Its parent's number, likewise; 0 where that is none of the app's.
+    /// Its parent's number, likewise; 0 where that is not one of the app.
     pub parent: u32,
     /// The user that it runs as.
     pub uid: u32,

@@ -44,7 +44,7 @@ pub struct AppStats {
     pub io_read_bytes: Option<u64>,
     /// What it wrote to them, in bytes.
     pub io_write_bytes: Option<u64>,
-    /// Its memory that is no file's, in bytes.
+    /// Its memory that is not a file's, in bytes.
     pub memory_anonymous_bytes: Option<u64>,
     /// Its page cache that was not used for a while, which goes first where memory is short, in bytes.
     pub memory_inactive_file_bytes: Option<u64>,

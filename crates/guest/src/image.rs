@@ -117,7 +117,7 @@ struct Unusable {
 /// The image of the first of these sources whose kernel can be used: a kept one, or a new one if there is none or a source has
 /// changed.
 ///
-/// `dir` is the directory for all that can be made anew; images go to `guest` below it. Calls at the same time build one
+/// `dir` is the directory for all that can be recreated; images go to `guest` below it. Calls at the same time build one
 /// image between them.
 ///
 /// # Errors

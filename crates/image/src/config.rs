@@ -197,7 +197,7 @@ fn check_nul(config: &Execution) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A port of `ExposedPorts`: `80`, `80/tcp` or a range, `8000-8009/udp`. They inform, so one that is none is left out.
+/// A port of `ExposedPorts`: `80`, `80/tcp` or a range, `8000-8009/udp`. They inform, so one that is not one is left out.
 fn exposed_port((text, _): (&String, &serde::de::IgnoredAny)) -> Option<ImagePort> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));

@@ -74,7 +74,7 @@ impl Store {
         let stored = || match self.find_named(reference, registries) {
             Ok(image) => Ok(Some(image)),
             Err(FindError::NoName(_)) => Ok(None),
-            // What is damaged is fetched anew.
+            // What is damaged is fetched again.
             Err(FindError::Load(error)) if error.is_damage() && pull != PullPolicy::Never => Ok(None),
             Err(error) => Err(ImportError::Find(error)),
         };

@@ -66,7 +66,7 @@ pub enum ResolveError {
     /// More than 40 links.
     #[error("too many symbolic links, `{}` is among them", shown(.0))]
     Loop(PathBuf),
-    /// A component other than the last is no directory.
+    /// A component other than the last is not a directory.
     #[error("`{}` is not a directory", shown(.0))]
     NotADirectory(PathBuf),
 }

@@ -54,7 +54,7 @@ pub struct PodPlan {
     pub start: StartPlan,
     /// virtiofsd, where it is needed.
     pub virtiofsd: Option<VirtiofsdCommand>,
-    /// Whether it goes on when its last app has ended.
+    /// Whether it continues when its last app has ended.
     pub held: bool,
     /// What one app's failure means for the others.
     pub on_failure: FailurePolicy,

@@ -9,7 +9,7 @@
 //! golden/CASE/plan.dot        expected: `isopod plan --format dot`
 //! ```
 //!
-//! `UPDATE=1 cargo test -p isopod-plan --test golden` writes what is expected anew: read the diff before it is kept.
+//! `UPDATE=1 cargo test -p isopod-plan --test golden` writes what is expected again: read the diff before it is kept.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod fixture;

@@ -161,7 +161,7 @@ fn a_fresh_root_has_its_seed_in_a_layer_of_its_own() {
     let roots = |pod: &PodSpec| roots(pod, true);
     let writable = fresh("/isopod/writable/apps");
     assert_eq!(roots(&pod), (on_disk(&seeded), writable, [true, false]));
-    // Without another life, or without writes, there is nothing to make anew.
+    // Without another life, or without writes, there is nothing to make again.
     pod.apps[1].rootfs = RootfsAccess::ReadOnly;
     assert_eq!(roots(&pod).1, serde_json::Value::Null);
     pod.apps[1].rootfs = RootfsAccess::Writable;
@@ -193,7 +193,7 @@ fn a_host_volume_must_not_hide_the_notification_socket() {
     planned(&pod);
 }
 
-/// `first` has a liveness probe, a health check of its image's and handlers; `second` has nothing.
+/// `first` has a liveness probe, a health check of its image and handlers; `second` has nothing.
 fn looked_after() -> (PodSpec, isopod_plan::facts::Facts) {
     let mut pod = PodSpec::new(vec![app("first"), app("second")]);
     pod.apps[0].probes.liveness = Some(Probe::new(ProbeAction::Tcp { host: None, port: 80 }));

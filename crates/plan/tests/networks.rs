@@ -208,7 +208,7 @@ proptest! {
         prop_assert_eq!(choose(&subnet, &taken, None), Ok(gone));
     }
 
-    /// Whatever is there, no two networks have an address in common, nor one with a route of the host's.
+    /// Whatever is there, no two networks have an address in common, nor one with a route of the host.
     #[test]
     fn no_two_networks_overlap(
         wished in prop::collection::vec((any::<u16>(), 8u8..=30, any::<bool>(), any::<bool>()), 1..12),

@@ -1,6 +1,6 @@
 //! Holds `docs/plan.schema.json` against the types that it is made from, and real documents against it.
 //!
-//! `UPDATE=1 cargo test -p isopod-plan --test schema` writes the file anew.
+//! `UPDATE=1 cargo test -p isopod-plan --test schema` writes the file again.
 
 mod fixture;
 

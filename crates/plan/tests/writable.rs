@@ -1,4 +1,4 @@
-//! Where what apps write is kept: on one disk of the pod's, in the guest's memory where there can be none, and what of it
+//! Where what apps write is kept: on one disk of the pod, in the guest's memory where there can be none, and what of it
 //! ends when.
 
 mod fixture;

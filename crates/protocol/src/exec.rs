@@ -97,7 +97,7 @@ where
 
 impl<W: AsyncWrite + Unpin> Client<W> {
     /// Gives the command input, as fast as it reads it. Not to be cancelled half-way. What a command that has ended does not
-    /// read is no error.
+    /// read is not an error.
     ///
     /// # Errors
     /// [`WriteMessageError`], where the stream has failed; [`Answers::next`] says why.

@@ -15,7 +15,7 @@
 //!
 //! Each side skips what comes before the frame that it waits for, up to [`MAX_SKIPPED_BYTES`]; a frame that was cut off
 //! or is of an earlier greeting is skipped byte by byte, so that one that begins inside it is found. The guest answers
-//! every HELLO, since a host may begin anew, and one of another version too: the host is the one to give up then. No
+//! every HELLO, since a host may begin again, and one of another version too: the host is the one to give up then. No
 //! byte is read beyond the last frame. There is no deadline in here: the caller sets one.
 
 use std::time::{Duration, Instant};

@@ -120,7 +120,7 @@ async fn an_agent_that_cheats_is_found_out() {
     let stuck = tokio::spawn(async move { speaker.stdin(&vec![0; 2 * STDIN_WINDOW_BYTES]).await });
     drop(guest);
     assert!(matches!(answers.next().await, Err(ReceiveError::Ended)));
-    // Whoever waits for room does not wait for ever, and what nobody reads any more is no error.
+    // Whoever waits for room does not wait for ever, and what nobody reads any more is not an error.
     stuck.await.unwrap().unwrap();
 }
 

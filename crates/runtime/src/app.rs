@@ -123,7 +123,7 @@ pub fn plan(
 /// The pod with the one app in place of its own.
 fn merged(asked: PodSpec, wanted: &PodSpec, record: &PodRecord, running: &RunningPod) -> PodSpec {
     let (mut apps, mut volumes) = (wanted.apps.clone(), wanted.volumes.clone());
-    // Volumes of the command line are numbered anew for each (`v1`).
+    // Volumes of the command line are numbered again for each (`v1`).
     for volume in &mut volumes {
         let app = apps.first().map(|app| app.name.as_str()).unwrap_or_default();
         let own = isopod_spec::VolumeName::nearest(&format!("{app}-{}", volume.name));

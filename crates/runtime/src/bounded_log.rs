@@ -71,7 +71,7 @@ impl BoundedLog {
 
     fn rotate(&mut self) {
         let [older, current] = &self.paths;
-        // Without room for another file, this one is begun anew.
+        // Without room for another file, this one is begun again.
         let begun = fs::rename(current, older).and_then(|()| open(current));
         match begun {
             Ok(file) => self.file = file,

@@ -306,7 +306,7 @@ fn image_facts(image: &Image, root: &Recorder<ImageRoot>) -> RootFacts {
 }
 
 impl Recorder<ImageRoot> {
-    /// The text of a file of the image's, links followed; empty where there is none.
+    /// The text of a file of the image, links followed; empty where there is none.
     fn text(&self, path: &str) -> String {
         let read = || {
             let found = path::resolve(self, Path::new(path)).ok()?;

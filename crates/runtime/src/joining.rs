@@ -37,7 +37,7 @@ pub struct NetworksRecord {
     /// Whether its VM takes devices while it runs, also where it booted.
     #[serde(default)]
     pub pluggable: bool,
-    /// pasta(1), where they are an ordinary user's, in a namespace of the user's.
+    /// pasta(1), where they are an ordinary user's, in a namespace of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pasta: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Files and directories of a pod's: nobody but their owner reads or enters them, whatever the umask is.
+//! Files and directories of a pod: nobody but their owner reads or enters them, whatever the umask is.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

@@ -32,7 +32,7 @@ impl Process {
         stat(self.pid).is_some_and(|(state, started)| is_stopped(state) && started == self.started)
     }
 
-    /// The memory of the host that it and all processes below it have for themselves, in bytes: what is no file's, and of what
+    /// The memory of the host that it and all processes below it have for themselves, in bytes: what is not a file's, and of what
     /// they share, the guest's memory, the most that one of them has seen. `None` where the kernel does not say.
     #[must_use]
     pub fn resident_bytes(&self) -> Option<u64> {

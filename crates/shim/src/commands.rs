@@ -84,7 +84,7 @@ impl Command {
     }
 }
 
-/// Why nothing was executed, in the words of runc's that engines look for: they distinguish 127 and 126 by them.
+/// Why nothing was executed, in the words of runc that engines look for: they distinguish 127 and 126 by them.
 fn not_executed(program: &str, status: u8, text: &str) -> String {
     use isopod_contract::exec::{STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
     let program = program.escape_debug();

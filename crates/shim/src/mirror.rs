@@ -1,6 +1,6 @@
 //! ConfigMaps, Secrets and what else the kubelet changes under a running container: a directory whose files are links through `..data`
 //! to those of its last update. A share would show an update, but no event of inotify(7) would report it in the guest; so these
-//! volumes are files of the guest's, and each update is brought there.
+//! volumes are files of the guest, and each update is brought there.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ const FILE: &str = "isopod-pod";
 /// How long a guest may take to come up.
 const BOOT_WITHIN: Duration = Duration::from_secs(120);
 
-/// How often an app is planned anew, since something came or went at the same time.
+/// How often an app is planned again, since something came or went at the same time.
 const ATTEMPTS: usize = 16;
 
 /// Where a pod is.
@@ -192,7 +192,7 @@ impl Pod {
                     tracing::debug!("app {number} was planned after {planned} ms, and came after {came} ms");
                     return Ok(number);
                 }
-                // Something came or went at the same time: planned anew, on what is now.
+                // Something came or went at the same time: planned again, on what is now.
                 Err(ControlError::Outdated) if attempt < ATTEMPTS => {}
                 Err(error) => return Err(hinted(&error, error.hint())),
             }
@@ -225,7 +225,7 @@ fn plan(uuid: &str, wanted: &PodSpec, waits: bool, settings: &Settings) -> Resul
     })
 }
 
-/// A fault; of a program that is not there in the words of runc's that engines look for, which distinguish 127 and 126 by them.
+/// A fault; of a program that is not there in the words of runc that engines look for, which distinguish 127 and 126 by them.
 fn in_runcs_words(fault: &Fault) -> String {
     match fault {
         Fault::CommandNotFound { program, .. } => {

@@ -1,5 +1,5 @@
 //! `kubectl port-forward`: containerd connects with `localhost` in the sandbox's network namespace, where nothing of the VM listens. What
-//! connects there is led here by a rule of the kernel's, and from here to the same port of the guest's loopback interface.
+//! connects there is led here by a rule of the kernel, and from here to the same port of the guest's loopback interface.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

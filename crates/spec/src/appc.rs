@@ -313,7 +313,7 @@ fn read_image(node: &Node<'_>) -> Option<ImageSource> {
     }
 }
 
-/// Whether a name in the store has a tag or a digest; a port is no tag.
+/// Whether a name in the store has a tag or a digest; a port is not a tag.
 fn has_tag(name: &str) -> bool {
     name.rsplit('/')
         .next()

@@ -137,7 +137,7 @@ fn in_a_circle(apps: &[AppName]) -> String {
     }
 }
 
-/// The most ports that a pod may publish: they are one argument of QEMU's, of which Linux takes 128 KiB.
+/// The most ports that a pod may publish: they are one argument of QEMU, of which Linux takes 128 KiB.
 pub const MAX_PORTS: usize = 1024;
 
 impl PodFault {

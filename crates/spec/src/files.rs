@@ -121,7 +121,7 @@ impl fmt::Debug for FileContent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageVolume {
     pub image: ImageSource,
-    /// When it is fetched anew.
+    /// When it is fetched again.
     pub pull: PullPolicy,
 }
 

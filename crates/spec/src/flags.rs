@@ -138,10 +138,10 @@ pub enum FlagFault {
         /// What it must be.
         expected: &'static str,
     },
-    /// An image that is none.
+    /// An image that is not one.
     #[error(transparent)]
     Reference(crate::InvalidReference),
-    /// A name that is none.
+    /// A name that is not one.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// Something that other tools know and this one does not do.

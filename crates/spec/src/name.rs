@@ -66,7 +66,7 @@ fn check(name: &str, max_bytes: usize) -> Result<(), InvalidName> {
 /// Whether a name is an AC Name, too, which has no two dashes in a row (appc spec, section "AC Name Type").
 ///
 /// # Errors
-/// [`InvalidName`] where it is none.
+/// [`InvalidName`] where it is not one.
 pub(crate) fn check_ac_name(name: &str) -> Result<(), InvalidName> {
     match name.contains("--") {
         true => Err(InvalidName {

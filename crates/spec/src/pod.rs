@@ -65,7 +65,7 @@ pub struct PodSpec {
     /// `--storage-opt size=`); `None`: as the planner finds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
-    /// Whether it goes on when its last app has ended, for those that come later (`--hold`).
+    /// Whether it continues when its last app has ended, for those that come later (`--hold`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     /// What the user notes about it, to find it by (`--label`).
@@ -418,7 +418,7 @@ pub enum ImageSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootfsAccess {
-    /// Writes go to a layer of the pod's, or to the directory that the root is ([`RootWrites`]).
+    /// Writes go to a layer of the pod, or to the directory that the root is ([`RootWrites`]).
     #[default]
     Writable,
     /// No writes (`--read-only`, appc `readOnlyRootFS`).

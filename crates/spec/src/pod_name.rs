@@ -26,7 +26,7 @@ impl PodName {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`InvalidPodName`] with the rule that it breaks. A UUID is no name: it could be another pod's.
+    /// [`InvalidPodName`] with the rule that it breaks. A UUID is not a name: it could be another pod's.
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidPodName> {
         let name = name.into();
         let fail = |reason| {

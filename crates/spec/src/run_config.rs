@@ -112,7 +112,7 @@ pub struct Overrides {
     /// What it finds empty and what it cannot write to, whatever it may do there; `None`: what docker's containers do in `/proc` and `/sys`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_paths: Option<KernelPaths>,
-    /// `--init`: whether an init of the agent's is process 1 of the app and not its program; `None`: unless the program is an
+    /// `--init`: whether an init of the agent is process 1 of the app and not its program; `None`: unless the program is an
     /// init itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
@@ -126,7 +126,7 @@ pub struct Overrides {
     /// `--device`: devices of the guest's beyond those that every app has.
     #[serde(default)]
     pub devices: Vec<Device>,
-    /// `--group-add`: further groups, numbers or names of the image's, on top of those that its user is in.
+    /// `--group-add`: further groups, numbers or names of the image, on top of those that its user is in.
     pub group_add: Vec<String>,
     /// What it may take of the VM; it wins over what the image says, each for itself.
     pub resources: Resources,

@@ -1,7 +1,7 @@
 //! The table of the API's fields against the API's own schema, which the crate `k8s-openapi` brings, and
 //! `docs/pod-files.md` against the table.
 //!
-//! `UPDATE=1 cargo test -p isopod-spec --test kube_api` writes the document's table anew.
+//! `UPDATE=1 cargo test -p isopod-spec --test kube_api` writes the document's table again.
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 

@@ -1,4 +1,4 @@
-//! Programs with nothing of the caller's.
+//! Programs with nothing of the caller.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

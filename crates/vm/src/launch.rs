@@ -47,7 +47,7 @@ pub struct Streams<'a> {
 }
 
 /// Keeps every descriptor above standard error that is open now from the programs that this process executes: whoever called
-/// `isopod` may have left some open, a directory of the host or another pod's socket, which no process of a pod's is to have.
+/// `isopod` may have left some open, a directory of the host or another pod's socket, which no process of a pod is to have.
 /// They stay open here: `/dev/fd/63` may be a file that an argument names.
 ///
 /// # Errors

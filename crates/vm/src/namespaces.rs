@@ -1,4 +1,4 @@
-//! Namespaces that a supervisor lives in itself, before it has a second thread: a shim of containerd's, whose mounts are to end
+//! Namespaces that a supervisor lives in itself, before it has a second thread: a shim of containerd, whose mounts are to end
 //! with it, and whose network namespace is its pod's.
 
 use std::io;

@@ -54,7 +54,7 @@ pub struct Netavark<'a> {
     pub aardvark: Option<&'a Path>,
     /// The directory of its files.
     pub config: &'a Path,
-    /// Whether it is an ordinary user's, root in a namespace of the user's.
+    /// Whether it is an ordinary user's, root in a namespace of the user.
     pub rootless: bool,
 }
 

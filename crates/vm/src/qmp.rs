@@ -59,7 +59,7 @@ struct MonitorEvent {
     data: Map<String, Value>,
 }
 
-/// Any message of QEMU's, distinguished by its keys.
+/// Any message of QEMU, distinguished by its keys.
 #[derive(Debug, Deserialize)]
 struct Message {
     #[serde(rename = "QMP")]

@@ -330,7 +330,7 @@ impl Pasta {
         }
     }
 
-    /// Starts it anew where it has ended: on a host that had no network there may be one by now.
+    /// Starts it again where it has ended: on a host that had no network there may be one by now.
     fn look(&mut self, dir: &Path, pasta: &Path, process: i32) -> Result<(), SpaceError> {
         if matches!(self.child.try_wait(), Ok(None)) || self.begun.elapsed() < BEGINNING {
             return Ok(());
@@ -398,7 +398,7 @@ mod tests {
         let mut child = command(Path::new("/bin/sleep")).arg("100").spawn().unwrap();
         let file = dir.path().join("pid");
         fs::write(&file, child.id().to_string()).unwrap();
-        // The kernel gives a process its name only after whoever began it goes on.
+        // The kernel gives a process its name only after whoever began it continues.
         let comm = format!("/proc/{}/comm", child.id());
         while fs::read_to_string(&comm).unwrap() != "sleep\n" {
             std::thread::yield_now();

@@ -41,7 +41,7 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
         container.remove();
         main.stop(1);
         assert_eq!((main.status().number(3), main.status().number(7)), (EXITED, 137));
-        // The kubelet reads that file of the host's.
+        // The kubelet reads that file of the host.
         assert!(main.try_exec(&["true"], 10).is_err());
     });
 }

@@ -1,4 +1,4 @@
-//! Pods of Kubernetes': Debian's containerd with the shim, asked over CRI as a kubelet asks.
+//! Pods of Kubernetes: Debian's containerd with the shim, asked over CRI as a kubelet asks.
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::comes_and_goes::served;
 use crate::{IDLE, attached, runs_again, sh, text, volumes};
 
-/// systemd mounts it anew for an app that starts anew, and an app that cannot have it does not start.
+/// systemd mounts it again for an app that starts again, and an app that cannot have it does not start.
 #[test]
 fn an_app_that_starts_anew_has_it_or_fails() {
     let bench = Bench::new();

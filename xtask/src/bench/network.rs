@@ -248,7 +248,7 @@ fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
     (0..count).map(median).collect()
 }
 
-/// A program of the host's, which ends with it.
+/// A program of the host, which ends with it.
 struct Server(Child);
 
 impl Server {

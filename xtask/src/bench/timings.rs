@@ -82,7 +82,7 @@ pub(super) fn warm_phases(timings: &Timings, wall: f64) -> Option<Timings> {
     let (synced, gone) = (at("synced_ms")?, at("gone_ms")?);
     let (arrival, unpacked) = (at("guest_arrival_ms")?, at("guest_unpacked_ms")?);
     let (mounted, asked) = (at("guest_mounted_ms")?, at("guest_asked_ms")?);
-    // The host goes on when the guest has said that the pod has come.
+    // The host continues when the guest has said that the pod has come.
     let phases = [
         ("host: image, plan, pod directory", prepare),
         (

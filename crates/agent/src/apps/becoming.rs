@@ -131,7 +131,7 @@ fn become_program(directory: &Path, part: Part, report: &mut Option<File>) -> Re
     }
     rustix::mount::unmount(directory, UnmountFlags::DETACH)
         .map_err(|errno| LaunchError::Hide(errno.into()))?;
-    // What it was mounted on is nothing to the app either; systemd makes it anew.
+    // What it was mounted on is nothing to the app either; systemd makes it again.
     let _ = std::fs::remove_dir(directory);
     match beginning.begin().map_err(LaunchError::Processes)? {
         Side::Parent(first) => {

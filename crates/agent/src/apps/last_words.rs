@@ -1,6 +1,6 @@
 //! What an app left to be known of its end, in a file that anybody in the app may write to.
 //!
-//! The app decides what is there: a file that is none, or a link, is not read, and no more than the end of a long one.
+//! The app decides what is there: a file that is not one, or a link, is not read, and no more than the end of a long one.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};

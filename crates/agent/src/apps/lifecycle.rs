@@ -38,7 +38,7 @@ use record::{App, AppRun, State, Stop, Terms};
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     apps: Vec<App>,
-    /// Whether the pod goes on when its last app has ended.
+    /// Whether the pod continues when its last app has ended.
     held: bool,
     /// The order in which they are asked to stop.
     stop_order: Vec<usize>,
@@ -54,7 +54,7 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Whether the pod goes on when its last app has ended.
+    /// Whether the pod continues when its last app has ended.
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
     }

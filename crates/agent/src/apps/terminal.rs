@@ -2,7 +2,7 @@
 //! end, and those of commands.
 //!
 //! An app's terminal is one for all of its lives. Between two of them nobody has it open: reading gives an error then, and
-//! the event that says so stays for ever with those who registered for it before. So it is registered anew for each life.
+//! the event that says so stays for ever with those who registered for it before. So it is registered again for each life.
 //!
 //! ```text
 //!   host's input ──> typed ──> terminal ──> the host's standard output

@@ -164,7 +164,7 @@ async fn bring(session: &SessionHandle, attachment: &HotplugVolume) -> Result<()
     for mount in &attachment.mounts {
         start(session, mount).await?;
     }
-    // From here on an app that starts anew is looked at for them, too.
+    // From here on an app that starts again is looked at for them, too.
     session
         .expect(attachment, true)
         .await

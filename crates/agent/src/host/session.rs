@@ -90,7 +90,7 @@ pub(crate) struct Session<M> {
     driver: JoinHandle<Result<(), MuxError>>,
     /// The messages of apps that have ended, once their output is out, and the answers to `Finish`.
     later: FuturesUnordered<Later>,
-    /// The apps' roots that are being made anew.
+    /// The apps' roots that are being recreated.
     renewals: BTreeMap<usize, JoinHandle<Result<(), FreshRootError>>>,
     /// What apps say of their readiness.
     readiness: mpsc::Receiver<(usize, ReadinessReport)>,
@@ -98,7 +98,7 @@ pub(crate) struct Session<M> {
     checks: Checks,
     /// The apps that are held.
     paused: Paused,
-    /// The record of the kernel's by which the last process of an app was killed for want of memory, as far as it was reported.
+    /// The record of the kernel by which the last process of an app was killed for want of memory, as far as it was reported.
     memory_kills: BTreeMap<usize, u64>,
     /// Keeps `words` open where no app says anything.
     reports: mpsc::Sender<(usize, ReadinessReport)>,
@@ -394,7 +394,7 @@ impl<M: Manager> Session<M> {
         })
     }
 
-    /// What the memory has run out in that the kernel killed an app for, if it did, and another process of the app's in this life.
+    /// What the memory has run out in that the kernel killed an app for, if it did, and another process of the app in this life.
     /// When another was the one to be killed and all went with it, only systemd knows.
     async fn out_of_memory(
         &mut self,

@@ -2,7 +2,7 @@
 //! there stays.
 //!
 //! ```text
-//! the root and the volumes in it are unmounted ─> upper and work are put aside and made anew
+//! the root and the volumes in it are unmounted ─> upper and work are put aside and recreated
 //!    ─> mounted as when the guest began ─> what was put aside is removed
 //! ```
 //!
@@ -24,7 +24,7 @@ use crate::mounts::mount;
 /// The directory beside the layers that takes what is removed.
 const ASIDE: &str = "old";
 
-/// Why an app's root is not made anew.
+/// Why an app's root is not recreated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FreshRootError {
     #[error("cannot unmount the root `{at}`")]
@@ -43,7 +43,7 @@ pub(crate) enum FreshRootError {
     Mount(#[from] EarlyMountError),
 }
 
-/// What makes an app's root anew.
+/// What makes an app's root again.
 #[derive(Clone, Debug)]
 pub(crate) struct Renewal {
     root: FreshRoot,
@@ -93,7 +93,7 @@ impl Renewal {
     }
 }
 
-/// Makes the layers anew, like the seed.
+/// Makes the layers again, like the seed.
 fn empty(root: &FreshRoot) -> io::Result<()> {
     let [seed, upper, work] = [&root.seed, &root.upper, &root.work].map(Path::new);
     let aside: PathBuf = upper.with_file_name(ASIDE);

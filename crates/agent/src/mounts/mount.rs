@@ -250,7 +250,7 @@ fn finish(request: &Request) -> Result<(), MountError> {
         rustix::mount::mount_change(named(&mounted), private).map_err(|e| failed(e.into()))?;
     }
     if let Some(dir) = &request.working_dir {
-        // Where it cannot be made the app finds out, as with a directory of the image's that is not there.
+        // Where it cannot be made the app finds out, as with a directory of the image that is not there.
         let _ = mount_point::make(&request.at, dir, false);
     }
     Ok(())

@@ -90,7 +90,7 @@ pub(crate) struct Ended {
 /// A process that is on its way to become an app's program.
 #[derive(Default)]
 pub(crate) struct Beginning {
-    /// The signals that were held back before; `None` where systemd's own process goes on.
+    /// The signals that were held back before; `None` where systemd's own process continues.
     held: Option<Signals>,
     /// From the app's first process to the attendant.
     report: Option<UnixStream>,

@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 /// How long a terminal may be silent, when what it was for has ended, before it counts as read: what a process wrote last
-/// comes through a queue of the kernel's.
+/// comes through a queue of the kernel.
 pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 
 /// Opens a new terminal's master, of those that `ptmx` makes: it neither blocks nor becomes the agent's own.

@@ -218,7 +218,7 @@ struct Message {
 }
 
 impl Message {
-    /// Receives the next message; `None` at the end, and after anything that is none.
+    /// Receives the next message; `None` at the end, and after anything that is not one.
     async fn receive(read: &mut BufReader<OwnedReadHalf>) -> Option<Self> {
         let mut fixed = [0; 16];
         read.read_exact(&mut fixed).await.ok()?;

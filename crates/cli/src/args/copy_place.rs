@@ -14,7 +14,7 @@ use super::values::invalid_name;
 pub(crate) enum CopyPlace {
     /// `-`: a tar archive, on standard input or output.
     Stream,
-    /// A path of this host's.
+    /// A path of this host.
     Host(PathBuf),
     /// A path in an app.
     App {
@@ -28,7 +28,7 @@ pub(crate) enum CopyPlace {
 }
 
 impl CopyPlace {
-    /// Reads it. What begins with `/` or `.`, or has no colon, is a path of this host's; and in the same way, what
+    /// Reads it. What begins with `/` or `.`, or has no colon, is a path of this host; and in the same way, what
     /// follows the pod is a path without an app.
     ///
     /// # Errors

@@ -85,10 +85,10 @@ pub(crate) enum ArgFault {
     /// A health check is described and left out.
     #[error("`--no-healthcheck` stands beside another flag of the health check")]
     HealthCheckAndNone,
-    /// The image is no reference.
+    /// The image is not a reference.
     #[error(transparent)]
     Reference(InvalidReference),
-    /// No name can be made of the image's.
+    /// No name can be made of the image.
     #[error("no app name can be made of image `{image}`")]
     NoDefaultName { image: String },
     /// A flag's value.

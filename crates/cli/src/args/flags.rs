@@ -115,7 +115,7 @@ impl Flag {
         Self::new(long, Value::Text(value), help, Read::Pod(read))
     }
 
-    /// A switch of an app's.
+    /// A switch of an app.
     const fn app_switch(long: &'static str, help: &'static str, read: fn(&mut AppDraft, bool)) -> Self {
         Self::new(long, Value::Switch, help, Read::AppSwitch(read))
     }

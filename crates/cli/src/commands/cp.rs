@@ -1,4 +1,4 @@
-//! `isopod cp`: files into and out of an app, whether it runs or not, as one archive over a stream of the agent's.
+//! `isopod cp`: files into and out of an app, whether it runs or not, as one archive over a stream of the agent.
 //!
 //! ```text
 //! out: agent ──frames──> here ──pipe──> unpack (a thread) ──> the target       in: the same, the other way

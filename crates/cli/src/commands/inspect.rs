@@ -49,7 +49,7 @@ impl Inspect {
     /// Prints it.
     ///
     /// # Errors
-    /// A [`Failure`] for each name that is none, or that the template does not fit.
+    /// A [`Failure`] for each name that is not one, or that the template does not fit.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
         let (mut documents, mut reports) = (Vec::new(), Vec::new());

@@ -121,7 +121,7 @@ pub(super) fn show(
     }
 }
 
-/// A number of lines, or one of docker's and kubectl's words for all of them.
+/// A number of lines, or one of docker and kubectl's words for all of them.
 fn lines(text: &str) -> Result<u64, String> {
     match text {
         "all" | "-1" => Ok(u64::MAX),

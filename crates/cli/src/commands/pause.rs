@@ -78,7 +78,7 @@ impl Unpause {
     }
 }
 
-/// Pauses the app, or each of the pod's that runs, or lets it continue.
+/// Pauses the app, or each of the pod that runs, or lets it continue.
 ///
 /// # Errors
 /// A [`Report`] with the reason: also where there is none to which that can be done.

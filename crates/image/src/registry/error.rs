@@ -239,7 +239,7 @@ impl PullError {
         )
     }
 
-    /// Whether a download that meets it can continue: the registry may be starting anew.
+    /// Whether a download that meets it can continue: the registry may be starting again.
     pub(super) fn is_interruption(&self) -> bool {
         match self {
             Self::Body { .. } => true,

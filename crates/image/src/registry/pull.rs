@@ -3,7 +3,7 @@
 //! A download goes to a file that may have its beginning already: from an earlier process, or because the connection
 //! broke. What is there is hashed and the rest asked for (`Range`, RFC 9110, 14.2), which every registry may refuse by
 //! sending the whole. A file whose content turns out wrong is emptied, and when its beginning was an older process',
-//! begun anew once.
+//! begun again once.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

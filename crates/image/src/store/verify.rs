@@ -1,4 +1,4 @@
-//! Whether what is kept is still what was kept: every file of an image against its digest. A root filesystem is made anew
+//! Whether what is kept is still what was kept: every file of an image against its digest. A root filesystem is recreated
 //! where the layers that it was made of are kept and whole.
 
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ impl Store {
 }
 
 impl Store {
-    /// Makes the root filesystem of `image` anew, from its manifest, its config and its layers, and says whether all of those
+    /// Makes the root filesystem of `image` again, from its manifest, its config and its layers, and says whether all of those
     /// are there. A pod that has the image already keeps the root filesystem that it has.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ fn an_image_is_exported_as_it_came() {
     let mut bytes = fs::read(&image.rootfs).unwrap();
     bytes[1030] ^= 1;
     fs::write(&image.rootfs, bytes).unwrap();
-    // The root filesystem is made anew of its layers, unless one of them is damaged as well.
+    // The root filesystem is recreated of its layers, unless one of them is damaged as well.
     assert_eq!(world.store().verify(&image).len(), 1);
     let layer = world.path("store/blobs").join(image.layers[1].hex());
     let kept = fs::read(&layer).unwrap();

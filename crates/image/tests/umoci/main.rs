@@ -206,7 +206,7 @@ fn archives_of_skopeo_give_the_same_image() {
                 fs::read(&image.rootfs).unwrap(),
                 fs::read(&direct.rootfs).unwrap(),
             );
-            // The image's ID is in block 0 as the UUID; skopeo may write the config anew.
+            // The image's ID is in block 0 as the UUID; skopeo may write the config again.
             assert!(one[4096..] == other[4096..], "{file}");
         }
         assert_eq!(store.list().unwrap().len(), 1);

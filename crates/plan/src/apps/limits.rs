@@ -370,9 +370,9 @@ impl Limits {
     }
 
     /// The other settings of the app's service. What is a process's own is the agent's to set, for the app and for commands
-    /// in it: its user, its limits, its system calls. systemd forbids new privileges with every filter of a user's.
+    /// in it: its user, its limits, its system calls. systemd forbids new privileges with every filter of a user.
     ///
-    /// `helpers` processes of the agent's are counted with the app's own.
+    /// `helpers` processes of the agent are counted with the app's own.
     pub(crate) fn settings(&self, helpers: u32) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
         let resources = &self.resources;

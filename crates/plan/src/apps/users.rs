@@ -152,7 +152,7 @@ impl<'a> UserDatabase<'a> {
         Ok((uid, None))
     }
 
-    /// The number of a group: of a name of the image's, of a path's group, or itself.
+    /// The number of a group: of a name of the image, of a path's group, or itself.
     ///
     /// # Errors
     /// A sentence that names what the image does not have.

@@ -17,7 +17,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A file of root's, with the mode that its kind mostly has.
+    /// A file of root, with the mode that its kind mostly has.
     pub(crate) fn of_root(kind: EntryKind) -> Self {
         let mode = match &kind {
             EntryKind::Directory => 0o755,

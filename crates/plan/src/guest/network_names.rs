@@ -1,5 +1,5 @@
 //! What apps know the network by: `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of each, in the layer that takes the
-//! app's writes. An app may change them, as in a container of docker's, and its image's own are not changed.
+//! app's writes. An app may change them, as in a container of docker, and its image's own are not changed.
 //!
 //! Beside them `/etc/mtab`, a link, where the image has none.
 //!

@@ -119,12 +119,12 @@ impl GuestTree {
         kept.chain(of_mounts.map(|(path, kind)| (Cow::Owned(path), Cow::Owned(Entry::of_root(kind)))))
     }
 
-    /// Adds a directory of root's, and with `0o755` those above it that are not there yet.
+    /// Adds a directory of root, and with `0o755` those above it that are not there yet.
     pub fn directory(&mut self, path: &Path, mode: u32) {
         self.add(path, EntryKind::Directory, mode);
     }
 
-    /// Adds a file of root's.
+    /// Adds a file of root.
     pub fn file(&mut self, path: &Path, content: impl Into<Vec<u8>>, mode: u32) {
         self.add(path, EntryKind::File(Content::Bytes(content.into())), mode);
     }

@@ -240,7 +240,7 @@ pub(crate) fn app_unit(app: &AppName) -> String {
     format!("{app}.service")
 }
 
-/// `ExecStart=` and its kin. What is executed is no word of theirs: systemd would refuse some paths.
+/// `ExecStart=` and its kin. What is executed is not a word of theirs: systemd would refuse some paths.
 fn exec_line(part: Part) -> String {
     format!(
         "@{LAUNCH_DIR}/{LAUNCH_AGENT} isopod-agent become {}",

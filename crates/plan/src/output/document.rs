@@ -78,7 +78,7 @@ pub enum Network {
         /// The host's ports that lead into the pod.
         ports: Vec<Port>,
     },
-    /// What is in a network namespace of the host's.
+    /// What is in a network namespace of the host.
     #[serde(rename_all = "camelCase")]
     Namespace {
         /// The namespace.

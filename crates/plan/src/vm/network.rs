@@ -97,7 +97,7 @@ pub struct PodNetwork {
 pub enum Router {
     /// QEMU's user mode.
     Qemu,
-    /// A process of passt's.
+    /// A process of passt.
     Passt(Passt),
     /// Whatever the interfaces of the network namespace at that path lead to.
     Namespace(PathBuf),

@@ -53,12 +53,12 @@ pub struct Qemu {
 pub enum VmOrigin {
     #[default]
     Booted,
-    /// It boots to be saved: nothing of the host's is at the other ends of its character devices.
+    /// It boots to be saved: nothing of the host is at the other ends of its character devices.
     Template,
     Restored {
         /// How it has the template's memory.
         mapping: Mapping,
-        /// The devices that it gets before it goes on (QMP's `device_add`), in that order.
+        /// The devices that it gets before it continues (QMP's `device_add`), in that order.
         added: Vec<Device>,
     },
 }

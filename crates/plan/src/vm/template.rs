@@ -3,10 +3,10 @@
 //! ```text
 //! booted      disks, share, network, balloon on the command line
 //! template    the serial port, ports for devices (empty), vmgenid; memory in a file, saved with the state of the devices
-//! restored    the same switches; disks, share, network are plugged into the ports before it goes on
+//! restored    the same switches; disks, share, network are plugged into the ports before it continues
 //! ```
 //!
-//! A template has no device of a pod's, so that one is enough for all pods whose VMs have as much memory and as many CPUs. Its key is a
+//! A template has no device of a pod, so that one is enough for all pods whose VMs have as much memory and as many CPUs. Its key is a
 //! digest of all that a saved VM depends on: what has another key is another template.
 
 use std::hash::Hasher as _;

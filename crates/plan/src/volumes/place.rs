@@ -245,7 +245,7 @@ fn place_of(app: &AppName, mount: &VolumeMount, view: &View<'_>) -> Result<Resol
     Ok(found)
 }
 
-/// A directory can only be mounted on a directory, anything else only on what is no directory (mount(2), ENOTDIR).
+/// A directory can only be mounted on a directory, anything else only on what is not a directory (mount(2), ENOTDIR).
 fn check_kinds(mounted: SourceKind, there: &NodeKind) -> Result<(), TargetFault> {
     match (mounted, there) {
         (SourceKind::Directory, NodeKind::Directory) => Ok(()),

@@ -327,7 +327,7 @@ fn tap(netns: &Path, joined: &JoinedNetwork) -> Result<OwnedFd, NetworksError> {
 fn others_up(pod: &JoiningPod, network: &NetworkName) -> usize {
     /// What is of interest of a pod's record.
     #[derive(Deserialize)]
-    struct Record {
+    struct PodNetworks {
         networks: Option<NetworksRecord>,
     }
     let state = pod.networks();
@@ -340,7 +340,7 @@ fn others_up(pod: &JoiningPod, network: &NetworkName) -> usize {
     pods.filter(|dir| *dir != pod.dir && dir.join(layout::INTERFACES_UP).exists())
         .filter_map(|dir| {
             let record = fs::read(dir.join(layout::RECORD)).ok()?;
-            let record = serde_json::from_slice::<Record>(&record).ok()?;
+            let record = serde_json::from_slice::<PodNetworks>(&record).ok()?;
             Some(record.networks?.now(&dir))
         })
         .filter(|networks| {

@@ -53,7 +53,7 @@ pub struct PodRecord {
     pub hostname: String,
     /// What the guest has of its network, and the name servers that are the host's; `None`: the loopback interface alone.
     pub network: Option<(GuestNetwork, Vec<IpAddr>)>,
-    /// Whether it goes on when its last app has ended.
+    /// Whether it continues when its last app has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     /// Whether it has a disk that takes what its apps write.
@@ -141,7 +141,7 @@ pub struct TemplateRecord {
     pub qemu: Vec<OsText>,
     /// Whether another process has the VM's memory too.
     pub shares_memory: bool,
-    /// The devices that QEMU gets before the guest goes on: the arguments of QMP's `device_add`.
+    /// The devices that QEMU gets before the guest continues: the arguments of QMP's `device_add`.
     pub added: Vec<serde_json::Value>,
 }
 

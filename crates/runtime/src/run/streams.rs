@@ -19,10 +19,10 @@ use crate::logs::{self, Limits, LogWriter, Stream};
 use crate::pods::files::PodRecord;
 use crate::run::report::Watcher;
 
-/// What is copied at a time from a stream of an app's.
+/// What is copied at a time from a stream of an app.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// A stream of the caller's that several apps write to, whole pieces at a time.
+/// A stream of the caller that several apps write to, whole pieces at a time.
 #[derive(Clone)]
 struct Sink {
     stream: Arc<Mutex<Box<dyn AsyncWrite + Unpin + Send>>>,

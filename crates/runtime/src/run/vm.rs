@@ -89,7 +89,7 @@ enum Restored {
     No,
     /// Its QEMU is being started.
     Restoring(Box<Restoring>),
-    /// It goes on; what others of its template share is kept.
+    /// It continues; what others of its template share is kept.
     Yes(#[expect(dead_code, reason = "held until the VM is gone")] Option<OwnedFd>),
 }
 

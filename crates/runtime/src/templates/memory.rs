@@ -1,4 +1,4 @@
-//! The memory of a VM that is restored: a copy of the template's, in a file that is in memory only (memfd_create(2)).
+//! The memory of a VM that is restored: a copy of the template, in a file that is in memory only (memfd_create(2)).
 //!
 //! ```text
 //! Mapping::Shared     a copy of its own, mapped shared: virtiofsd maps it too, or the host gets back what the VM frees
@@ -44,7 +44,7 @@ pub(crate) fn empty(bytes: u64) -> io::Result<File> {
     Ok(memory)
 }
 
-/// The size of a page of the guest's, in bytes.
+/// The size of a page of the guest, in bytes.
 const PAGE: usize = 4096;
 
 /// What Linux fills memory with when it frees what only its start needed (`POISON_FREE_INITMEM`): above all the archive that the guest image was

@@ -3,7 +3,7 @@
 //! ```text
 //! begin      memory (copied beside QEMU's start, or the common copy), a socket for the monitor
 //!            ... the caller starts QEMU with the other ends ...
-//! resume     state through the pipe -> devices are added -> the guest goes on
+//! resume     state through the pipe -> devices are added -> the guest continues
 //! ```
 
 use std::io::{self, Read as _, Write as _};

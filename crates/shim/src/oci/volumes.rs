@@ -21,7 +21,7 @@ const OWN: [&str; 7] = [
     "/sys/fs/cgroup",
 ];
 
-/// File systems of the kernel's that the guest mounts where they belong.
+/// File systems of the kernel that the guest mounts where they belong.
 const KERNEL: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
 
 /// Gives the app its mounts, and returns their volumes, with those that are to be what a directory of the host's becomes.

@@ -229,7 +229,7 @@ impl<'a> Shared<'a> {
         all
     }
 
-    /// The full name of a network of the file's that is there without the project.
+    /// The full name of a network of the file that is there without the project.
     fn external_network(&self, name: &str) -> Option<NetworkName> {
         let declared = self.file.entries("networks");
         let (_, network) = declared.iter().find(|(known, _)| *known == name)?;

@@ -4,7 +4,7 @@
 //! ```text
 //! each file: text ─ values ─ `${NAME}` replaced ─ extends: merged onto the service that is extended ─┐
 //!     what it includes: the same, its paths made those of the project, beside what is there ─────────┤
-//! the next file of the caller's: merged onto those before (merge.rs) <───────────────────────────────┘
+//! the next file of the caller: merged onto those before (merge.rs) <───────────────────────────────┘
 //! ```
 //!
 //! The texts are one behind the other, and each value's place is one of that whole, so that whoever reads it needs to know of

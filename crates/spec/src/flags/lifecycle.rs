@@ -50,7 +50,7 @@ pub fn read_restart(text: &OsStr) -> Result<RestartPolicy, InvalidFlag> {
 /// Reads `--depends-on APP[=started|succeeded|healthy]`.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no app name, and for another condition.
+/// [`InvalidFlag`] for what is not an app name, and for another condition.
 pub fn read_depends_on(text: &OsStr) -> Result<Dependency, InvalidFlag> {
     const FLAG: &str = "--depends-on";
     let word = read_text(FLAG, text)?;

@@ -31,7 +31,7 @@ pub fn read_publish(text: &OsStr) -> Result<Vec<PortForward>, InvalidFlag> {
 pub enum Published {
     /// Ports of the pod, by their numbers.
     Forwards(Vec<PortForward>),
-    /// A port of an image's, by its name.
+    /// A port of an image, by its name.
     Named(NamedPort),
 }
 
@@ -167,7 +167,7 @@ fn network_alias(text: &str) -> Result<String, FlagFault> {
     Ok(text.to_owned())
 }
 
-/// Reads `--ip` and `--ip6`, an address of the pod's.
+/// Reads `--ip` and `--ip6`, an address of the pod.
 ///
 /// # Errors
 /// [`InvalidFlag`] for what is no such address.
@@ -189,7 +189,7 @@ pub fn read_mac(text: &OsStr) -> Result<MacAddress, InvalidFlag> {
         .map_err(|fault| InvalidFlag::new("--mac-address", text, fault))
 }
 
-/// Reads `--network-alias`, a name of the pod's in its networks.
+/// Reads `--network-alias`, a name of the pod in its networks.
 ///
 /// # Errors
 /// [`InvalidFlag`] with the rule that it breaks.
@@ -275,7 +275,7 @@ pub fn read_add_host(text: &OsStr) -> Result<(String, HostAddress), InvalidFlag>
 /// Reads `--dns`, the address of a name server.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no address.
+/// [`InvalidFlag`] for what is not an address.
 pub fn read_dns(text: &OsStr) -> Result<IpAddr, InvalidFlag> {
     let address = utf8(text).and_then(|text| {
         let address = text.parse::<IpAddr>();

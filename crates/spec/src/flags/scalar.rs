@@ -78,7 +78,7 @@ pub fn read_word(flag: &'static str, text: &OsStr) -> Result<String, InvalidFlag
 /// Reads `--app-name`, an app's name.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no name of an app.
+/// [`InvalidFlag`] for what is not a name of an app.
 pub fn read_app_name(text: &OsStr) -> Result<AppName, InvalidFlag> {
     AppName::new(shown(text)).map_err(|error| InvalidFlag::new("--app-name", text, FlagFault::Name(error)))
 }

@@ -82,7 +82,7 @@ fn name<'a>(pod: &'a PodSpec, gaps: &Gaps) -> Option<&'a str> {
     }
 }
 
-/// Reports the name of a part that is none there.
+/// Reports the name of a part that is not one there.
 fn check_name(what: &str, name: &str, gaps: &Gaps) {
     if let Some(wrong) = names::dns_label(name) {
         gaps.add_needed(format!("{what} `{name}`"), wrong, "give it another name");

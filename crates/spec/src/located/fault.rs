@@ -95,7 +95,7 @@ pub enum FaultKind {
     /// The value is not a name.
     #[error(transparent)]
     Name(InvalidName),
-    /// The value is no image reference.
+    /// The value is not an image reference.
     #[error(transparent)]
     Reference(InvalidReference),
     /// The value names something that the files do not have.
@@ -116,10 +116,10 @@ pub enum FaultKind {
         /// What to do instead.
         hint: &'static str,
     },
-    /// The file asks for something that is done in part, which is no error: what is not done, and what to do.
+    /// The file asks for something that is done in part, which is not an error: what is not done, and what to do.
     #[error("{0}")]
     InPart(String),
-    /// The file asks for something that is another thing here, which is no error: what it is here.
+    /// The file asks for something that is another thing here, which is not an error: what it is here.
     #[error("{0}")]
     Notice(String),
     /// A port cannot be published.

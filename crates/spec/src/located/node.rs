@@ -151,13 +151,13 @@ impl<'a> Node<'a> {
         let name = shown(name);
         match (self.field.is_empty(), name.contains(['.', '[', '/'])) {
             (true, _) => name,
-            // A key of the user's.
+            // A key of the user.
             (false, true) => format!("{}['{name}']", self.field),
             (false, false) => format!("{}.{name}", self.field),
         }
     }
 
-    /// The entries of this object; none where it is none.
+    /// The entries of this object; none where it is not one.
     pub(crate) fn map(&self) -> &'a [(Key, Value)] {
         match &self.value.kind {
             Kind::Map(entries) => entries,
@@ -194,7 +194,7 @@ impl<'a> Node<'a> {
         self.get(name).map(|list| list.own_items()).unwrap_or_default()
     }
 
-    /// The items of this list; none where it is none.
+    /// The items of this list; none where it is not one.
     pub(crate) fn own_items(&self) -> Vec<Self> {
         let Kind::List(items) = &self.value.kind else {
             return Vec::new();

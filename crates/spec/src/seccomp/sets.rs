@@ -14,7 +14,7 @@ const BLOCKED: &str = include_str!("../../data/seccomp/blocked.txt");
 /// clone(2) as a whole has this as well.
 const CLONE3: &str = "clone3";
 
-/// The system calls of the set `name`; `None` where it is none. Rules on arguments are not part of a set: who has the
+/// The system calls of the set `name`; `None` where it is not one. Rules on arguments are not part of a set: who has the
 /// system call has it with all of them.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ pub(super) struct Filter {
     /// As tc-filters(8) call it.
     protocol: &'static str,
     matches: [String; 3],
-    /// Whether it goes on.
+    /// Whether it continues.
     goes_on: bool,
 }
 
@@ -79,7 +79,7 @@ const NEIGHBOURS_TO: [&str; 4] = ["224.0.0.0/4", "255.255.255.255/32", "fe80::/1
 const NEIGHBOURS_FROM: [&str; 2] = ["fe80::/10", "::/128"];
 
 impl Reach {
-    /// Packets of the guest's, the first that matches decides.
+    /// Packets of the guest, the first that matches decides.
     pub(super) fn of_the_guest(&self) -> Vec<Filter> {
         match self {
             Self::Everything => vec![every("all")],

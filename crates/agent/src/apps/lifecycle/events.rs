@@ -83,7 +83,7 @@ pub(crate) enum LifecycleAction {
     Stop(usize),
     /// Kill all processes of the app's unit.
     Kill(usize),
-    /// Make the app's root anew for its next run, before [`LifecycleAction::Start`].
+    /// Make the app's root again for its next run, before [`LifecycleAction::Start`].
     RenewRoot(usize),
     /// Nobody holds the app's standard input open for a further run.
     LeaveStdin(usize),

@@ -1,5 +1,5 @@
 //! What comes to a session and what leaves it: apps of an arrival with their streams, and those that are removed; and their
-//! roots, which are made anew for a further run.
+//! roots, which are recreated for a further run.
 
 use isopod_contract::arrival::{ArrivalTimes, Departure};
 use isopod_contract::config::GuestApp;
@@ -113,7 +113,7 @@ impl<M: Manager> Session<M> {
         Ok(())
     }
 
-    /// Begins to make an app's root anew.
+    /// Begins to make an app's root again.
     pub(super) fn renew_root(&mut self, app: usize) {
         if let Some(root) = &self.pod.apps[app].fresh_root {
             let renewal = Renewal::of(root, &self.pod.early_mounts, &self.pod.mounts_ahead);

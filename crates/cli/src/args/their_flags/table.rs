@@ -1,4 +1,4 @@
-//! docs/docker.md against the flags of docker's and podman's commands: each is taken as theirs is, or refused with what to do
+//! docs/docker.md against the flags of docker and podman's commands: each is taken as theirs is, or refused with what to do
 //! instead.
 //!
 //! `UPDATE=1 cargo test -p isopod-cli page_about_docker` writes the table.

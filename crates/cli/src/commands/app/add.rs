@@ -93,7 +93,7 @@ impl AppAdd {
 /// How a user names a pod, who may mean the app.
 const NAME: &str = "`--name`";
 
-/// The flag of a pod's that is there.
+/// The flag of a pod that is there.
 fn of_pod(args: &RunArgs) -> Option<&'static str> {
     match () {
         () if args.name.is_some() => Some(NAME),

@@ -257,7 +257,7 @@ impl Run {
     }
 }
 
-/// Starts what a service depends on, as the project's pod, which goes on when that ends.
+/// Starts what a service depends on, as the project's pod, which continues when that ends.
 fn start(
     pods: &Pods,
     project: &Project,

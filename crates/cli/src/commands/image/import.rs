@@ -120,7 +120,7 @@ impl ImageImport {
     }
 }
 
-/// Opens the archive. What is no file, a pipe of the shell's, is read into one first.
+/// Opens the archive. What is not a file, a pipe of the shell's, is read into one first.
 fn open(path: &Path, settings: &Settings) -> Result<File, Report> {
     let failed = |error: io::Error| {
         let shown = path.display();

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::{self};
 use crate::pods::{ask, pods};
 
-/// How often an attachment is planned anew, since volumes came or went at the same time.
+/// How often an attachment is planned again, since volumes came or went at the same time.
 const ATTEMPTS: usize = 16;
 
 const ATTACH_EXAMPLES: &str = "\
@@ -65,7 +65,7 @@ impl VolumeAttach {
                     output::data(&format!("{}\n", volume.name));
                     return Ok(ExitCode::SUCCESS);
                 }
-                // Another came or went at the same time: planned anew, on what is now.
+                // Another came or went at the same time: planned again, on what is now.
                 Err(ControlError::Outdated) if attempt < ATTEMPTS => pod = live(&pods, &self.pod)?,
                 Err(error) => return Err(failed("attach", "to", &volume.name, &pod, &error).into()),
             }

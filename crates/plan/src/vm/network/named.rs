@@ -1,5 +1,5 @@
 //! Networks with names: which addresses and names the pod has in each, and what the guest receives about them. netavark(1) makes the same of
-//! it on the host, in a network namespace of the pod's, which a tap leads out of (`isopod_vm::netns`).
+//! it on the host, in a network namespace of the pod, which a tap leads out of (`isopod_vm::netns`).
 
 pub mod plugged;
 

@@ -1,6 +1,6 @@
 //! passt(1): the router of a pod with the host user's network, a process of its own.
 //!
-//! It reads the guest's frames from a socket and opens a connection of the host user's for each of the guest's. It has no way to the
+//! It reads the guest's frames from a socket and opens a connection of the host user's for each of the guest. It has no way to the
 //! host's loopback interface by the router's address (`--no-map-gw`), and none by that interface's own addresses, since whoever
 //! hands it the frames leaves those out ([`isopod_vm`]'s `frames`): a guest that makes its own packets is stopped there.
 //!

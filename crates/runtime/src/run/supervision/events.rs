@@ -20,7 +20,7 @@ pub(in crate::run) struct Terms {
     /// How long the guest may be silent.
     pub(in crate::run) silence: Option<Duration>,
     pub(in crate::run) on_failure: FailurePolicy,
-    /// Whether the pod goes on whatever becomes of its apps.
+    /// Whether the pod continues whatever becomes of its apps.
     pub(in crate::run) held: bool,
 }
 

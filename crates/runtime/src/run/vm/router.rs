@@ -79,7 +79,7 @@ fn blocking(stream: UnixStream) -> io::Result<StdStream> {
     Ok(stream)
 }
 
-/// Carries frames in a thread of their own, so that no queue of the supervisor's is in their way.
+/// Carries frames in a thread of their own, so that no queue of the supervisor is in their way.
 fn carry(qemu: StdStream, passt: StdStream) {
     let thread = std::thread::Builder::new().name("frames".into());
     let begun = thread.spawn(move || {

@@ -154,7 +154,7 @@ async fn an_end_that_the_agent_brings_about_is_a_failure_whatever_its_status() {
                 count: 1,
             },
         ),
-        // The next life has to earn it anew.
+        // The next life has to earn it again.
         GuestMessage::App(0, AppReport::Started { uptime_ms: 8 }),
         GuestMessage::App(
             0,

@@ -79,7 +79,7 @@ fn an_app_that_fails_its_liveness_probe_is_stopped_and_started_anew_whatever_its
             GuestMessage::App(_, AppReport::Restarting { count: 1, .. })
         ));
         stage.asked("start web.service").await;
-        // The next life is probed anew.
+        // The next life is probed again.
         stage.change("web", living(2, running()));
         assert!(matches!(
             stage.receive().await,
