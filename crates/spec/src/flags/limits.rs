@@ -133,7 +133,7 @@ pub fn read_storage_opt(text: &OsStr) -> Result<u64, InvalidFlag> {
     })
 }
 
-/// Reads an app's `--cpus`, a number of CPUs with at most three decimals, into thousandths.
+/// Reads an app's `--cpus`, a number of CPUs with at most nine decimals as docker has it, into thousandths, rounded up.
 ///
 /// # Errors
 /// [`InvalidFlag`] for anything else.
@@ -141,15 +141,16 @@ pub fn read_cpu_millis(text: &OsStr) -> Result<u32, InvalidFlag> {
     let millis = |word: &str| {
         let (whole, fraction) = word.split_once('.').unwrap_or((word, ""));
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) || fraction.len() > 3 {
+        if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
             return None;
         }
-        format!("{whole}{fraction:0<3}").parse().ok()
+        let billionths: u64 = format!("{whole}{fraction:0<9}").parse().ok()?;
+        u32::try_from(billionths.div_ceil(1_000_000)).ok()
     };
     read("--cpus", text, |word| {
         millis(word).ok_or(form(
             "it is not a number of CPUs",
-            "write `0.5` or `2`; three decimals are the most",
+            "write `0.5` or `2`; nine decimals are the most",
         ))
     })
 }
@@ -343,10 +344,12 @@ mod tests {
             ("1.125", 1125),
             ("0", 0),
             ("3.", 3000),
+            ("0.3333", 334),
+            ("0.000000001", 1),
         ] {
             assert_eq!(read_cpu_millis(os(text)).unwrap(), millis, "{text}");
         }
-        for bad in ["", ".", "-1", "+1", "1.0001", "1,5", "a", "99999999"] {
+        for bad in ["", ".", "-1", "+1", "1.0000000001", "1,5", "a", "99999999"] {
             assert!(read_cpu_millis(os(bad)).is_err(), "{bad}");
         }
         for (text, millis) in [("2", 2), ("1024", 1000), ("512", 500), ("262144", 256_000)] {
