@@ -85,7 +85,7 @@ pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
     out::say(&format!(
         "{lives} lives; again the same: `cargo xtask soak --lives {lives} --seed {seed}`"
     ));
-    let args = words("test -q --workspace --test faults -- --ignored --exact --nocapture soak");
+    let args = words("test -q --workspace --test vms -- --ignored --exact --nocapture faults::soak");
     let mut tests = command("cargo", args);
     tests
         .env("ISOPOD_BIN", place::absolute(&isopod))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use isopod_tests::Scenarios;
 use isopod_tests::cri::{ContainerConfig, EXITED};
 
-use crate::Pod;
+use super::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
     let Pod { sandbox, main, .. } = pod;

@@ -4,7 +4,7 @@ use isopod_tests::Scenarios;
 use isopod_tests::cri::ContainerConfig;
 use isopod_tests::cri::wire::Message;
 
-use crate::{Pod, number};
+use super::{Pod, number};
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
     let Pod { sandbox, .. } = pod;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use isopod_tests::Scenarios;
 
-use crate::Pod;
+use super::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
     let Pod {

@@ -8,7 +8,7 @@ use std::process::Command;
 use isopod_tests::faults::{QEMU, eventually};
 use isopod_tests::{Bench, Image, Scenarios};
 
-use crate::{IDLE, attached, isopod, quoted, refused, runs_again, sh, text, volumes};
+use super::{IDLE, attached, isopod, quoted, refused, runs_again, sh, text, volumes};
 
 /// The names below the share, as its server (`program`) has them.
 pub(crate) fn served(bench: &Bench, program: &str) -> Vec<String> {

@@ -6,8 +6,8 @@ use isopod_tests::Bench;
 use isopod_tests::faults::kill;
 use rustix::process::Signal;
 
-use crate::comes_and_goes::served;
-use crate::{IDLE, attached, runs_again, sh, text, volumes};
+use super::comes_and_goes::served;
+use super::{IDLE, attached, runs_again, sh, text, volumes};
 
 /// systemd mounts it again for an app that starts again, and an app that cannot have it does not start.
 #[test]

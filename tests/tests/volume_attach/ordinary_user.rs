@@ -6,7 +6,7 @@ use std::process::Command;
 
 use isopod_tests::Bench;
 
-use crate::{IDLE, attached, sh, text};
+use super::{IDLE, attached, sh, text};
 
 /// Whether an ordinary user may have a user namespace here.
 fn has_namespaces() -> bool {

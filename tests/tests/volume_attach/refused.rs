@@ -2,8 +2,8 @@
 
 use isopod_tests::{Bench, Scenarios};
 
-use crate::comes_and_goes::served;
-use crate::{IDLE, attach, attached, isopod, refused, sh, text, volumes};
+use super::comes_and_goes::served;
+use super::{IDLE, attach, attached, isopod, refused, sh, text, volumes};
 
 /// What cannot be is refused, with the reason, and changes nothing.
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use isopod_tests::Bench;
 
-use crate::Transport;
+use super::Transport;
 
 /// What the host writes while the guest runs is seen there, and so is a file that is replaced by rename, after the second
 /// for which virtiofs knows what a name stands for.

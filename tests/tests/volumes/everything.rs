@@ -6,7 +6,7 @@ use std::path::Path;
 
 use isopod_tests::{Bench, Image};
 
-use crate::Transport;
+use super::Transport;
 
 /// Tries everything on the volumes of [`main_set`] and prints a line about each.
 const MAIN_SET: &str = r#"

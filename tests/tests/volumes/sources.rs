@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use isopod_tests::Bench;
 
-use crate::{MOUNTED, Transport};
+use super::{MOUNTED, Transport};
 
 #[test]
 fn forty_volumes_need_one_share() {

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use isopod_tests::{Bench, Image};
 
-use crate::MOUNTED;
+use super::MOUNTED;
 
 #[test]
 fn two_apps_share_a_volume_one_of_them_read_only() {

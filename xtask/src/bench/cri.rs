@@ -15,11 +15,11 @@ pub(crate) fn cri() -> Result<(), Failure> {
         "test",
         "--workspace",
         "--test",
-        "cri",
+        "vms",
         "--",
         "--ignored",
         "--nocapture",
-        "benchmark",
+        "cri::benchmark",
     ];
     let mut bench = command("cargo", words);
     bench
