@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
-mod fixture;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fixture::{app, empty, facts, files, host, mount, read_only};
+use crate::fixture::{app, empty, facts, files, host, mount, read_only};
 use isopod_contract::config::{Arrival, GuestApp};
 use isopod_plan::arriving::{ArrivalPlan, RunningPod, arrive};
 use isopod_plan::guest::tree::GuestTree;

@@ -1,11 +1,9 @@
 //! What is planned when a volume comes to a pod that runs: as when the pod starts with it, and refused where it cannot be.
 
-mod fixture;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
+use crate::fixture::{self, app, empty, facts, host, mount, pod, read_only, tree, volume_name};
 use isopod_plan::facts::{Owner, SourceKind};
 use isopod_plan::hotplug::{AttachPlan, HotplugRequest, Running, RunningApp, Share, attach, detach};
 use isopod_plan::path::{Lookup, Tree};

@@ -5,13 +5,11 @@
 //! `RESOLVE_IN_ROOT`).
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod fixture;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use fixture::{empty, facts, host, mount, pod, volume_name};
+use crate::fixture::{empty, facts, host, mount, pod, volume_name};
 use isopod_plan::path::{self, Lookup, Node, NodeKind, ResolveError, Tree};
 use isopod_plan::volumes::VolumeMount;
 use isopod_plan::{PodPlan, layout};

@@ -1,11 +1,9 @@
 //! How host volumes are served: virtiofsd's options, and whose files the host's are in the guest.
 
-mod fixture;
-
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use fixture::{facts, host, mount, pod, volume_name};
+use crate::fixture::{self, facts, host, mount, pod, volume_name};
 use isopod_plan::facts::{Facts, HostUser, IdRange, MountNames, Namespaces, Owner, Sizes, SubordinateIds};
 use isopod_plan::plan;
 use isopod_plan::vm::file_server::Ownership;

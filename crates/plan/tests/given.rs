@@ -1,10 +1,8 @@
 //! Volumes whose content comes with the pod: literal files, and images.
 
-mod fixture;
-
 use std::path::Path;
 
-use fixture::{app, facts, files, image, mount, pod};
+use crate::fixture::{app, facts, files, image, mount, pod};
 use isopod_plan::facts::RootOrigin;
 use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{PodPlan, plan};

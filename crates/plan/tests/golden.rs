@@ -9,11 +9,10 @@
 //! golden/CASE/plan.dot        expected: `isopod plan --format dot`
 //! ```
 //!
-//! `UPDATE=1 cargo test -p isopod-plan --test golden` writes what is expected again: read the diff before it is kept.
+//! `UPDATE=1 cargo test -p isopod-plan golden::` writes what is expected again: read the diff before it is kept.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod fixture;
-
+use crate::fixture;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,8 @@
 //! How an app's life reaches its unit and the agent.
 
-mod fixture;
-
 use std::path::Path;
 
-use fixture::{app, facts, host, launch, mount};
+use crate::fixture::{app, facts, host, launch, mount};
 use isopod_contract::config::EarlyMount;
 use isopod_plan::explain;
 use isopod_plan::layout::{ARRIVAL, UNIT_DIR};

@@ -1,10 +1,8 @@
 //! What apps may take and do: what reaches their units and the agent, and what is refused.
 
-mod fixture;
-
 use std::path::Path;
 
-use fixture::{app, facts, launch};
+use crate::fixture::{app, facts, launch};
 use isopod_contract::launch::PidNamespace;
 use isopod_plan::explain;
 use isopod_plan::facts::Facts;

@@ -1,8 +1,6 @@
 //! Which network a pod has, by which router, and what that leaves open (docs/network.md).
 
-mod fixture;
-
-use fixture::app;
+use crate::fixture::{self, app};
 use isopod_plan::facts::{Facts, OwnUsers};
 use isopod_plan::plan;
 use isopod_spec::{HostAlias, Network, PodSpec};

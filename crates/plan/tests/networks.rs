@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
-mod fixture;
-
+use crate::fixture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is its own helper's caller")]
 
-mod fixture;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fixture::{app, facts, host, mount};
+use crate::fixture::{app, facts, host, mount};
 use isopod_contract::config::{BIND, EarlyMount};
 use isopod_plan::arriving::{RunningPod, arrive};
 use isopod_plan::facts::{Facts, FileId, HostUser, MountNames, Namespaces, Owner, RootOrigin};

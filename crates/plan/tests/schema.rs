@@ -1,12 +1,10 @@
 //! Holds `docs/plan.schema.json` against the types that it is made from, and real documents against it.
 //!
-//! `UPDATE=1 cargo test -p isopod-plan --test schema` writes the file again.
-
-mod fixture;
+//! `UPDATE=1 cargo test -p isopod-plan schema::` writes the file again.
 
 use std::path::Path;
 
-use fixture::{app, empty, facts, files, host, image, mount, pod, read_only};
+use crate::fixture::{self, app, empty, facts, files, host, image, mount, pod, read_only};
 use isopod_plan::RktHypervisor;
 use isopod_plan::{Document, plan, plan_rkt};
 use isopod_spec::{EmptyVolume, PodSpec, RunConfig, VolumeKind};

@@ -1,7 +1,5 @@
 //! What a pod's volumes mean, rule by rule (docs/volumes.md has the rules for users).
 
-#[path = "../fixture/mod.rs"]
-mod fixture;
 mod hosts;
 mod names;
 mod own_volumes;
@@ -11,7 +9,7 @@ mod read_only;
 
 use std::path::Path;
 
-use fixture::{app, empty, facts, mount, pod, volume_name};
+use crate::fixture::{app, empty, facts, mount, pod, volume_name};
 use isopod_plan::facts::Facts;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{MountPoint, PodSpec};

@@ -2,8 +2,6 @@
 //! mode, must read it as that very place, or the plan must have refused it.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod fixture;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fixture::{empty, facts, mount, pod};
+use crate::fixture::{empty, facts, mount, pod};
 use isopod_plan::guest::entry::EntryKind;
 use isopod_plan::{PodPlan, layout, path};
 use isopod_spec::{OomKill, Resources};

@@ -1,11 +1,9 @@
 //! Where what apps write is kept: on one disk of the pod, in the guest's memory where there can be none, and what of it
 //! ends when.
 
-mod fixture;
-
 use std::path::Path;
 
-use fixture::{app, empty, facts, mount};
+use crate::fixture::{app, empty, facts, mount};
 use isopod_contract::config::{EarlyMount, NewDirectory};
 use isopod_plan::explain;
 use isopod_plan::facts::Facts;

@@ -7,8 +7,8 @@ use isopod_plan::plan;
 use isopod_spec::flags::Published;
 use isopod_spec::{ImagePort, Network, PodSpec, ShareTransport, UserNetwork, UserRouter};
 
+use super::{refused, unit};
 use crate::fixture::{self, app, facts, host, mount, pod, read_only, volume_name};
-use crate::{refused, unit};
 
 #[test]
 fn transports_are_chosen_by_what_the_host_has() {

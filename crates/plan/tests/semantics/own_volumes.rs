@@ -7,8 +7,8 @@ use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::plan;
 use isopod_spec::{EmptyVolume, ImplicitVolumes, Medium, PodSpec, VolumeKind};
 
+use super::{planned, point, refused, unit};
 use crate::fixture::{app, empty, facts, host, mount, pod};
-use crate::{planned, point, refused, unit};
 
 #[test]
 fn an_images_volume_gets_an_empty_one_with_the_images_owner() {

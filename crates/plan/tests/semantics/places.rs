@@ -8,8 +8,8 @@ use isopod_plan::path::{Node, NodeKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{Dependency, DependencyCondition};
 
+use super::{planned, point, refused, unit};
 use crate::fixture::{app, empty, facts, host, mount, pod, read_only, tree, volume_name};
-use crate::{planned, point, refused, unit};
 
 fn places(plan: &PodPlan) -> Vec<String> {
     plan.apps[0]

@@ -5,8 +5,8 @@ use std::path::Path;
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{Capabilities, EnvVar, PodSpec};
 
+use super::{planned, refused, unit};
 use crate::fixture::{empty, facts, host, launch, mount, pod, read_only};
-use crate::{planned, refused, unit};
 
 /// The file in which an app says why it ended is there wherever it is asked for, and anybody in the app may write to it.
 #[test]

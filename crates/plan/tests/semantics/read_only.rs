@@ -4,8 +4,8 @@ use isopod_plan::output::document::{Document, ReadOnly};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{MountFlags, RootfsAccess};
 
+use super::{planned, point, unit};
 use crate::fixture::{app, empty, facts, host, mount, pod, read_only};
-use crate::{planned, point, unit};
 
 /// Each mount of the first app: target, who keeps it read-only.
 fn access(plan: &PodPlan) -> Vec<(String, ReadOnly)> {
