@@ -138,10 +138,10 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["build", "--foreign"] => Ok(Task::Build { foreign: true }),
         ["test", ref filters @ ..] => read_filters(filters),
         ["bench", "boot", ref words @ ..] => {
-            let (binaries, rest) = read_binaries(words)?;
-            let runs = match rest {
+            let (binaries, rest) = take_binaries(words)?;
+            let runs = match rest[..] {
                 [] => DEFAULT_RUNS,
-                ["--runs", runs] => read_runs(runs)?,
+                ["--runs", runs] => read_runs("--runs", runs)?,
                 _ => {
                     return Err(
                         Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE)
@@ -157,32 +157,31 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
         ["bench", "pods"] => Ok(Task::BenchPods),
         ["docs"] => Ok(Task::Docs),
         ["package", ref words @ ..] => {
-            let (binaries, rest) = read_binaries(words)?;
-            match rest {
+            let (binaries, rest) = take_binaries(words)?;
+            match rest[..] {
                 [] => Ok(Task::Package { binaries }),
                 _ => Err(Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE)),
             }
         }
         ["hosts", ref words @ ..] => {
-            let (binaries, words) = read_binaries(words)?;
-            let (bench, words) = match words {
-                ["--bench", runs, rest @ ..] => (Some(read_runs(runs)?), rest),
-                rest => (None, rest),
-            };
-            let (source, suites) = match words {
-                ["--source", rest @ ..] => (true, rest),
-                rest => (false, rest),
-            };
-            let more = More { bench, source };
-            if let Some(suite) = suites.iter().find(|suite| !SUITES.contains(suite)) {
-                let known = SUITES.join(", ");
-                return Err(Failure::new(format!("`{suite}` is none of {known}")));
+            let (binaries, words) = take_binaries(words)?;
+            let (mut more, mut suites) = (More::default(), Vec::new());
+            let mut words = words.into_iter();
+            while let Some(word) = words.next() {
+                match word {
+                    "--bench" => more.bench = Some(read_runs(word, words.next().unwrap_or_default())?),
+                    "--source" => more.source = true,
+                    suite if SUITES.contains(&suite) => suites.push(suite),
+                    other => {
+                        let known = SUITES.join(", ");
+                        return Err(Failure::new(format!("`{other}` is not one of {known}")).hint(USAGE));
+                    }
+                }
             }
-            let suites = match suites.is_empty() {
-                true => &SUITES[..],
-                false => suites,
-            };
-            let suites = suites.iter().map(|suite| (*suite).to_owned()).collect();
+            if suites.is_empty() {
+                suites = SUITES.to_vec();
+            }
+            let suites = suites.into_iter().map(str::to_owned).collect();
             Ok(Task::Hosts {
                 binaries,
                 more,
@@ -190,38 +189,43 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Task, Fail
             })
         }
         ["kvm-check", ref words @ ..] => {
-            let (accel, words) = match words {
-                ["--accel", "tcg", rest @ ..] => (Accel::Tcg, rest),
-                rest => (Accel::Kvm, rest),
-            };
-            match read_binaries(words)? {
-                (binaries, []) => Ok(Task::KvmCheck { accel, binaries }),
-                (_, rest) => {
-                    Err(Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE))
+            let (binaries, rest) = take_binaries(words)?;
+            let accel = match rest[..] {
+                [] => Accel::Kvm,
+                ["--accel", "tcg"] => Accel::Tcg,
+                _ => {
+                    return Err(
+                        Failure::new(format!("cannot make sense of `{}`", rest.join(" "))).hint(USAGE)
+                    );
                 }
-            }
+            };
+            Ok(Task::KvmCheck { accel, binaries })
         }
         ["soak", ref flags @ ..] => read_soak(flags),
         ["bench", "import"] => Ok(Task::BenchImport { runs: DEFAULT_RUNS }),
         ["bench", "import", "--runs", runs] => Ok(Task::BenchImport {
-            runs: read_runs(runs)?,
+            runs: read_runs("--runs", runs)?,
         }),
         _ => Err(Failure::new(format!("cannot make sense of `{}`", words.join(" "))).hint(USAGE)),
     }
 }
 
-/// `--binaries DIR`, and what follows.
-fn read_binaries<'w>(words: &'w [&'w str]) -> Result<(Option<PathBuf>, &'w [&'w str]), Failure> {
-    match words {
-        ["--binaries", dir, rest @ ..] => Ok((Some(PathBuf::from(dir)), rest)),
-        ["--binaries"] => Err(Failure::new("`--binaries` names no directory").hint(USAGE)),
-        rest => Ok((None, rest)),
-    }
+/// `--binaries DIR`, wherever it stands, and the other words.
+fn take_binaries<'w>(words: &[&'w str]) -> Result<(Option<PathBuf>, Vec<&'w str>), Failure> {
+    let mut rest = words.to_vec();
+    let Some(at) = words.iter().position(|word| *word == "--binaries") else {
+        return Ok((None, rest));
+    };
+    let dir = words
+        .get(at + 1)
+        .ok_or_else(|| Failure::new("`--binaries` names no directory").hint(USAGE))?;
+    rest.drain(at..at + 2);
+    Ok((Some(PathBuf::from(dir)), rest))
 }
 
-fn read_runs(runs: &str) -> Result<usize, Failure> {
+fn read_runs(flag: &str, runs: &str) -> Result<usize, Failure> {
     let count = runs.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| Failure::new(format!("`--runs {runs}` is not a number of runs, such as 5")))
+    count.ok_or_else(|| Failure::new(format!("`{flag} {runs}` is not a number of runs, such as 5")))
 }
 
 fn read_soak(flags: &[&str]) -> Result<Task, Failure> {
@@ -319,17 +323,22 @@ mod tests {
         };
         assert_eq!(read_words("package --binaries d"), Ok(package));
         let suites = vec!["sid".to_owned()];
-        assert_eq!(
-            read_words("hosts --binaries d --bench 3 --source sid"),
-            Ok(Task::Hosts {
-                binaries,
-                more: More {
-                    bench: Some(3),
-                    source: true,
-                },
-                suites
-            })
-        );
+        for line in [
+            "hosts --binaries d --bench 3 --source sid",
+            "hosts --source --bench 3 --binaries d sid",
+        ] {
+            assert_eq!(
+                read_words(line),
+                Ok(Task::Hosts {
+                    binaries: binaries.clone(),
+                    more: More {
+                        bench: Some(3),
+                        source: true,
+                    },
+                    suites: suites.clone()
+                })
+            );
+        }
         assert!(read_words("hosts etch").is_err() && read_words("package now").is_err());
         assert_eq!(read_words("test --help"), Ok(Task::Help));
         assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));

@@ -141,7 +141,8 @@ pub(crate) fn isopod(profile: Profile) -> Result<PathBuf, Failure> {
     cargo.args(programs);
     if profile == Profile::Quick {
         let wrapper = place::absolute(Path::new(STATIC_AGENT));
-        command::run(cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper))?;
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+        command::run(cargo.env("ISOPOD_AGENT_CODE", CODE[1..].join(" ")))?;
     } else {
         command::run(&mut cargo)?;
         // Without `--target`, so that one directory of build products serves both.

@@ -1,6 +1,7 @@
 #!/bin/sh
-# RUSTC_WORKSPACE_WRAPPER: the agent is linked statically, and at a fixed address, where it is built together with other crates.
+# RUSTC_WORKSPACE_WRAPPER: the agent alone gets the flags of ISOPOD_AGENT_CODE where it is built together with other crates.
 case " $* " in
-*" --crate-name isopod_agent "*" --crate-type bin "*) exec "$@" -C target-feature=+crt-static -C relocation-model=static ;;
+# Several words.
+*" --crate-name isopod_agent "*" --crate-type bin "*) exec "$@" $ISOPOD_AGENT_CODE ;;
 esac
 exec "$@"
