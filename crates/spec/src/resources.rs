@@ -24,7 +24,23 @@ pub struct Resources {
     pub oom_score_adj: Option<i16>,
 }
 
+/// The kernel's period for a quota of processor time, where none is given, in microseconds.
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
 impl Resources {
+    /// Limits the processor time to `quota` in each `period`, both in microseconds (`--cpu-quota`, compose's `cpu_quota`).
+    pub fn limit_cpu(&mut self, quota: u64, period: Option<u64>) {
+        let millis = quota.saturating_mul(1000) / period.unwrap_or(CPU_PERIOD_MICROS).max(1);
+        self.cpu_limit_millis = Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1));
+    }
+
+    /// Whether `memory_and_swap` bytes together (`--memory-swap`, compose's `memswap_limit`) ask for swap space, which no guest
+    /// has; 0 asks for nothing.
+    #[must_use]
+    pub fn asks_for_swap(&self, memory_and_swap: u64) -> bool {
+        memory_and_swap > 0 && self.memory_limit_bytes != Some(memory_and_swap)
+    }
+
     /// These, and where they say nothing what `base` says: of what that asks for, no more than these allow.
     #[must_use]
     pub fn or(self, base: Self) -> Self {

@@ -235,7 +235,12 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
     let resources = &mut overrides.resources;
     resources.memory_limit_bytes = bytes(node, "mem_limit");
     resources.memory_request_bytes = bytes(node, "mem_reservation");
-    resources.cpu_limit_millis = flag_at(node, "cpus", flags::read_cpu_millis).or_else(|| quota(node));
+    resources.cpu_limit_millis = flag_at(node, "cpus", flags::read_cpu_millis);
+    if resources.cpu_limit_millis.is_none()
+        && let Some((quota, period)) = quota(node)
+    {
+        resources.limit_cpu(quota, period);
+    }
     resources.cpu_request_millis = flag_at(node, "cpu_shares", flags::read_cpu_shares);
     resources.pids_limit = flag_at(node, "pids_limit", flags::read_pids_limit).flatten();
     resources.oom_score_adj = flag_at(node, "oom_score_adj", flags::read_oom_score_adj);
@@ -262,15 +267,14 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
 
 /// Whether the swap space that is asked for can be had: none, or as much as there is.
 fn check_swap(node: &Node<'_>, overrides: &Overrides) {
-    let Some((node, word)) = word_at(node, "memswap_limit").filter(|(_, word)| word != "-1" && word != "0")
-    else {
+    let Some((node, word)) = word_at(node, "memswap_limit").filter(|(_, word)| word != "-1") else {
         return;
     };
     let both = flag(
         &node,
         flags::read_memory_bytes("memswap_limit", OsStr::new(&word)),
     );
-    if both.is_some() && both != overrides.resources.memory_limit_bytes {
+    if both.is_some_and(|both| overrides.resources.asks_for_swap(both)) {
         node.unsupported(
             "swap space is",
             None,
@@ -279,8 +283,8 @@ fn check_swap(node: &Node<'_>, overrides: &Overrides) {
     }
 }
 
-/// `cpu_quota` by `cpu_period`, in thousandths of a CPU.
-fn quota(node: &Node<'_>) -> Option<u32> {
+/// `cpu_quota` and `cpu_period`, in microseconds.
+fn quota(node: &Node<'_>) -> Option<(u64, Option<u64>)> {
     let micros = |name: &str| {
         let (node, word) = word_at(node, name)?;
         // As with the kernel, no limit.
@@ -300,12 +304,8 @@ fn quota(node: &Node<'_>) -> Option<u32> {
         read.filter(|micros| *micros > 0)
     };
     let (quota, period) = (micros("cpu_quota"), micros("cpu_period"));
-    let millis = quota?.saturating_mul(1000) / period.unwrap_or(CPU_PERIOD_MICROS);
-    Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1))
+    Some((quota?, period))
 }
-
-/// The kernel's period for `cpu_quota`, where none is said, in microseconds.
-const CPU_PERIOD_MICROS: u64 = 100_000;
 
 fn health_check(node: &Node<'_>, overrides: &mut Overrides) {
     let Some(check) = node.get("healthcheck") else {

@@ -156,12 +156,10 @@ impl AppDraft {
             if resources.cpu_limit_millis.is_some() {
                 return Err(ArgFault::CpusAndQuota);
             }
-            let period = self.cpu_period_micros.unwrap_or(CPU_PERIOD_MICROS);
-            let millis = quota.saturating_mul(1000) / period.max(1);
-            resources.cpu_limit_millis = Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1));
+            resources.limit_cpu(quota, self.cpu_period_micros);
         }
-        match (self.memory_and_swap_bytes, resources.memory_limit_bytes) {
-            (Some(both), limit) if both > 0 && limit != Some(both) => Err(ArgFault::Refused {
+        match self.memory_and_swap_bytes {
+            Some(both) if resources.asks_for_swap(both) => Err(ArgFault::Refused {
                 flag: "--memory-swap".to_owned(),
                 hint: "the guest has no swap space: write as much as `--memory`, or leave it out",
             }),
@@ -169,6 +167,3 @@ impl AppDraft {
         }
     }
 }
-
-/// The kernel's period where none is said, in microseconds.
-const CPU_PERIOD_MICROS: u64 = 100_000;
