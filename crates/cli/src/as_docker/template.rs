@@ -11,6 +11,9 @@ use crate::show::pretty;
 const COLUMN: usize = 10;
 const GAP: usize = 3;
 
+/// The most characters that a template pads a text with, or takes of it.
+const MAX_COUNT: usize = 1 << 16;
+
 /// The field of an object that has its form as JSON where that is another: Go's names of fields are not always those that it
 /// writes. No template reaches it.
 pub(super) const AS_JSON: &str = "";
@@ -113,13 +116,21 @@ fn parsed(text: &str) -> Result<Template, String> {
     template.add_func("upper", |args| text_of(args, str::to_uppercase));
     template.add_func("title", |args| text_of(args, title));
     template.add_func("truncate", |args| {
-        let [Value::String(text), Value::Number(length)] = args else {
+        let [Value::String(text), length] = args else {
             return Err(FuncError::UnableToConvertFromValue);
         };
-        let length = length.as_i64().and_then(|length| usize::try_from(length).ok());
-        Ok(Value::String(
-            text.chars().take(length.unwrap_or_default()).collect(),
-        ))
+        Ok(Value::String(text.chars().take(count(length)?).collect()))
+    });
+    template.add_func("pad", |args| {
+        let [Value::String(text), before, after] = args else {
+            return Err(FuncError::UnableToConvertFromValue);
+        };
+        let (before, after) = (" ".repeat(count(before)?), " ".repeat(count(after)?));
+        // As docker, which leaves out what is around nothing.
+        Ok(Value::String(match text.is_empty() {
+            true => String::new(),
+            false => format!("{before}{text}{after}"),
+        }))
     });
     template.add_func("label", label);
     template.parse(prepared(text)).map_err(|error| {
@@ -161,6 +172,15 @@ fn label(args: &[Value]) -> Result<Value, FuncError> {
         _ => None,
     };
     Ok(value.unwrap_or_else(|| Value::String(String::new())))
+}
+
+/// A number of characters; of what is below 0, none.
+fn count(number: &Value) -> Result<usize, FuncError> {
+    let Value::Number(number) = number else {
+        return Err(FuncError::UnableToConvertFromValue);
+    };
+    let number = number.as_i64().and_then(|number| usize::try_from(number).ok());
+    Ok(number.unwrap_or_default().min(MAX_COUNT))
 }
 
 fn text_of(args: &[Value], change: impl Fn(&str) -> String) -> Result<Value, FuncError> {
@@ -321,6 +341,7 @@ mod tests {
                 "{{upper .Names}} {{title .Names}} {{truncate .Names 2}}",
                 "WEB Web we",
             ),
+            ("[{{pad .Names 1 2}}{{pad \"\" 1 2}}]", "[ web  ]"),
             ("{{join (split \"a b\" \" \") \",\"}}", "a,b"),
             ("{{.Names}}\\t{{len .Mounts}}", "web\t2"),
             ("{{with .State}}{{.ExitCode}}{{end}}", "0"),
