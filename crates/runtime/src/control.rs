@@ -18,6 +18,7 @@
 mod client;
 mod server;
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -189,7 +190,11 @@ pub enum Answer {
     /// 0: it is done, or on its way.
     Done,
     /// 1: it cannot be done.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
+    },
     /// 2: it cannot be done while something is in use.
     Busy {
         /// What, and by whom.
@@ -197,12 +202,6 @@ pub enum Answer {
     },
     /// 3: it was planned on what is not so any more.
     Outdated,
-    /// 4: it cannot be done, and what to do about that is known.
-    Hinted {
-        reason: String,
-        /// What to do about it.
-        hint: String,
-    },
 }
 
 /// Why something is not done.
@@ -212,6 +211,17 @@ pub(crate) enum Refusal {
     Reason(String, Option<String>),
     Busy(String),
     Outdated,
+}
+
+/// As a line of a log has it.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reason(reason, Some(hint)) => write!(f, "{reason}; {hint}"),
+            Self::Reason(reason, None) | Self::Busy(reason) => f.write_str(reason),
+            Self::Outdated => write!(f, "{}", ControlError::Outdated),
+        }
+    }
 }
 
 impl From<String> for Refusal {
@@ -233,10 +243,10 @@ pub enum ControlError {
     #[error("cannot reach the pod's supervisor at `{}`", path.display())]
     Connect { path: PathBuf, source: io::Error },
     /// The question could not be sent.
-    #[error("cannot speak with the pod's supervisor")]
+    #[error("cannot send to the pod's supervisor")]
     Write(#[source] WriteMessageError),
     /// The answer could not be read.
-    #[error("cannot understand the pod's supervisor")]
+    #[error("cannot read the answer of the pod's supervisor")]
     Read(#[source] ReadMessageError),
     /// The connection cannot be used.
     #[error("cannot use the connection")]
@@ -260,7 +270,7 @@ pub enum ControlError {
     #[error("{0}")]
     Busy(String),
     /// The pod is not any more what the request was planned on.
-    #[error("the pod has changed meanwhile")]
+    #[error("the pod has changed in the meantime")]
     Outdated,
 }
 
@@ -274,6 +284,7 @@ impl ControlError {
             )),
             Self::Refused { hint, .. } => hint.clone(),
             Self::Silent(_) => Some("`isopod stop --force` ends the pod whatever its supervisor does".into()),
+            Self::Outdated => Some("run the command again".into()),
             _ => None,
         }
     }

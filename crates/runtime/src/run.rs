@@ -347,15 +347,15 @@ impl Pod<'_> {
             (Ok(()), What::Update(update)) if done.is_some() => self
                 .status
                 .app_updated(app, update)
-                .map_err(|error| format!("it is done, but not written down: {error}").into()),
+                .map_err(|error| format!("it is done, but not recorded: {error}").into()),
             (result, _) => result,
         };
         match (done, result) {
             (Some(done), result) => done.answer(result),
-            (None, Err(Refusal::Reason(reason, _))) => {
+            (None, Err(reason)) => {
                 tracing::warn!("an app does not have what it was given by `isopod update`: {reason}");
             }
-            (None, _) => {}
+            (None, Ok(())) => {}
         }
     }
 

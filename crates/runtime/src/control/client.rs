@@ -86,11 +86,7 @@ async fn converse(stream: &mut UnixStream, request: &Request) -> Result<(), Cont
 async fn receive(stream: &mut UnixStream) -> Result<(), ControlError> {
     match read_message(stream).await.map_err(ControlError::Read)? {
         Some(Answer::Done) => Ok(()),
-        Some(Answer::Refused { reason }) => Err(ControlError::Refused { reason, hint: None }),
-        Some(Answer::Hinted { reason, hint }) => Err(ControlError::Refused {
-            reason,
-            hint: Some(hint),
-        }),
+        Some(Answer::Refused { reason, hint }) => Err(ControlError::Refused { reason, hint }),
         Some(Answer::Busy { reason }) => Err(ControlError::Busy(reason)),
         Some(Answer::Outdated) => Err(ControlError::Outdated),
         None => Err(ControlError::Ended),

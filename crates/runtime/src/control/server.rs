@@ -227,7 +227,7 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
         Ok(None) => return Ok(()),
         Err(error) => {
             let reason = "this version of isopod does not know the request".to_owned();
-            let _ = write_message(&mut stream, &Answer::Refused { reason }).await;
+            let _ = write_message(&mut stream, &Answer::Refused { reason, hint: None }).await;
             return Err(ControlError::Read(error));
         }
     };
@@ -241,8 +241,7 @@ async fn serve(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<()
     };
     let answer = match outcome.unwrap_or_else(|| Err("the pod is ending".to_owned().into())) {
         Ok(()) => Answer::Done,
-        Err(Refusal::Reason(reason, None)) => Answer::Refused { reason },
-        Err(Refusal::Reason(reason, Some(hint))) => Answer::Hinted { reason, hint },
+        Err(Refusal::Reason(reason, hint)) => Answer::Refused { reason, hint },
         Err(Refusal::Busy(reason)) => Answer::Busy { reason },
         Err(Refusal::Outdated) => Answer::Outdated,
     };
@@ -368,16 +367,14 @@ async fn splice(
         | HostStream::AddInterface { .. }
         | HostStream::RemoveInterface { .. }
         | HostStream::Nameservers { .. }
-        | HostStream::Depart(_) => {
-            Err("what comes to the VM and goes is the supervisor's to bring and take".to_owned())
-        }
+        | HostStream::Depart(_) => Err("only the supervisor adds apps to the VM and removes them".to_owned()),
         HostStream::ChangeApp { .. } => Err("apps are changed by the supervisor".to_owned()),
         _ => open_stream(header, orders).await,
     };
     let mut stream = match opened {
         Ok(stream) => stream,
         Err(reason) => {
-            let answer = Answer::Refused { reason };
+            let answer = Answer::Refused { reason, hint: None };
             return write_message(&mut client, &answer)
                 .await
                 .map_err(ControlError::Write);
@@ -411,6 +408,7 @@ async fn feed(
     let answer = answer.map_or_else(
         |reason| Answer::Refused {
             reason: reason.into(),
+            hint: None,
         },
         |()| Answer::Done,
     );

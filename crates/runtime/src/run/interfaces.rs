@@ -155,7 +155,7 @@ impl InterfaceKeeper {
     /// Does again what was done in an earlier life.
     async fn again(&mut self, later: Vec<(JoinedNetwork, OwnedFd)>, left: Vec<String>) {
         for interface in left {
-            if let Err(Refusal::Reason(why, _)) = self.remove(interface.clone()).await {
+            if let Err(why) = self.remove(interface.clone()).await {
                 tracing::warn!(
                     "the guest keeps the interface `{interface}` of a network that the pod has left: {why}"
                 );
@@ -163,11 +163,9 @@ impl InterfaceKeeper {
         }
         for (joined, tap) in later {
             let name = joined.network.name.clone();
-            if let Err(Refusal::Reason(why, _)) = self.plug(&joined, tap).await {
+            if let Err(why) = self.plug(&joined, tap).await {
                 tracing::warn!("the pod is not in network `{name}`, which it has joined before: {why}");
-                self.leave(name)
-                    .await
-                    .unwrap_or_else(|refusal| self.log(&refusal));
+                self.leave(name).await.unwrap_or_else(not_taken_away);
             }
         }
         self.renew_nameservers().await;
@@ -186,16 +184,7 @@ impl InterfaceKeeper {
         };
         match self.ask(header).await {
             Ok(()) => self.nameservers = after,
-            Err(Refusal::Reason(why, _) | Refusal::Busy(why)) => {
-                tracing::warn!("the apps keep their name servers: {why}");
-            }
-            Err(Refusal::Outdated) => {}
-        }
-    }
-
-    fn log(&self, refusal: &Refusal) {
-        if let Refusal::Reason(why, _) = refusal {
-            tracing::warn!("cannot take away the pod's interface to a network: {why}");
+            Err(why) => tracing::warn!("the apps keep their name servers: {why}"),
         }
     }
 
@@ -220,9 +209,8 @@ impl InterfaceKeeper {
         let (live, wanted) = (self.live.clone(), joined.clone());
         let tap = blocking(move || live.connect(&wanted)).await?;
         if let Err(refusal) = self.plug(&joined, tap).await {
-            if let Err(refusal) = self.leave(joined.network.name.clone()).await {
-                self.log(&refusal);
-            }
+            let left = self.leave(joined.network.name.clone()).await;
+            left.unwrap_or_else(not_taken_away);
             return Err(refusal);
         }
         Ok(())
@@ -276,10 +264,8 @@ impl InterfaceKeeper {
         let interface =
             serde_json::to_string(&interface.unwrap_or_default()).map_err(|error| error.to_string())?;
         let configured = self.ask(HostStream::AddInterface { interface }).await;
-        if configured.is_err()
-            && let Err(refusal) = self.unplug(&name).await
-        {
-            self.log(&refusal);
+        if configured.is_err() {
+            self.unplug(&name).await.unwrap_or_else(not_taken_away);
         }
         configured
     }
@@ -334,7 +320,9 @@ impl InterfaceKeeper {
             Ok(Ok(Some(InterfaceAnswer::Done))) => Ok(()),
             Ok(Ok(Some(InterfaceAnswer::Failed { text }))) => Err(shown(text).into()),
             Ok(Ok(None)) => Err("the agent in the guest did not answer".to_owned().into()),
-            Ok(Err(error)) => Err(format!("cannot understand the agent in the guest: {error}").into()),
+            Ok(Err(error)) => {
+                Err(format!("cannot read the answer of the agent in the guest: {error}").into())
+            }
             Err(_) => Err(format!(
                 "the agent in the guest did not answer within {} s",
                 ANSWER_DEADLINE.as_secs()
@@ -344,13 +332,17 @@ impl InterfaceKeeper {
     }
 }
 
+fn not_taken_away(why: Refusal) {
+    tracing::warn!("cannot take away the pod's interface to a network: {why}");
+}
+
 async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, QmpError>>,
 ) -> Result<T, Refusal> {
     match tokio::time::timeout(deadline, work).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(format!("QEMU did not do it within {} s", deadline.as_secs()).into()),
+        Err(_) => Err(format!("QEMU did not answer within {} s", deadline.as_secs()).into()),
     }
 }
 

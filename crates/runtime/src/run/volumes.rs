@@ -173,13 +173,13 @@ impl VolumeKeeper {
             return Err(Refusal::Outdated);
         }
         let Some(volume) = attach.record.volume.shared() else {
-            return Err("it is no volume of the host".to_owned().into());
+            return Err("it is not a volume of the host".to_owned().into());
         };
         self.count = serial;
         self.change(serial, Action::Attach(volume)).await?;
         let header = HostStream::AddVolume(attach.guest.clone());
         if let Err(refusal) = self.send(&header, &attach.guest).await {
-            if let Err(Refusal::Reason(error, _)) = self.change(serial, Action::Detach).await {
+            if let Err(error) = self.change(serial, Action::Detach).await {
                 tracing::warn!("cannot take back volume `{}`: {error}", attach.record.volume.name);
             }
             return Err(refusal);
@@ -239,7 +239,7 @@ impl VolumeKeeper {
             .extend(add.arrived.volumes.iter().map(|volume| volume.name.clone()));
         for (serial, volume) in &add.binds {
             let shared = volume.shared();
-            let shared = shared.ok_or_else(|| "it is no volume of the host".to_owned())?;
+            let shared = shared.ok_or_else(|| "it is not a volume of the host".to_owned())?;
             self.count = *serial;
             if let Err(refusal) = self.change(*serial, Action::Attach(shared)).await {
                 let _ = self.unbind(&add.arrived.serials).await;
@@ -268,7 +268,9 @@ impl VolumeKeeper {
             Ok(Some(DepartureAnswer::Done)) => {}
             Ok(Some(DepartureAnswer::Failed { text })) => return Err(shown(text).into()),
             Ok(None) => return Err("the agent in the guest did not answer".to_owned().into()),
-            Err(error) => return Err(format!("cannot understand the agent in the guest: {error}").into()),
+            Err(error) => {
+                return Err(format!("cannot read the answer of the agent in the guest: {error}").into());
+            }
         }
         self.declared
             .retain(|name| !arrived.volumes.iter().any(|gone| gone.name == *name));
@@ -318,7 +320,7 @@ impl VolumeKeeper {
             Ok(Some(VolumeAnswer::Failed { text })) => Err(shown(text).into()),
             Ok(Some(VolumeAnswer::Busy { users })) => Err(Refusal::Busy(self.busy(&users, attachment))),
             Ok(None) => Err("the agent in the guest did not answer".to_owned().into()),
-            Err(error) => Err(format!("cannot understand the agent in the guest: {error}").into()),
+            Err(error) => Err(format!("cannot read the answer of the agent in the guest: {error}").into()),
         }
     }
 
