@@ -354,7 +354,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 fn status(bench: &Bench, state: &Path, pod: &str) -> Option<Value> {
     let words = ["status", "--format", "json", pod].map(OsString::from);
     let out = bench.pod().state(state).other(words.into());
-    if out.status == 125 && out.stderr.starts_with("error: no such pod") {
+    if out.status == 125 && out.stderr.starts_with("error: there is no pod") {
         return None;
     }
     let out = out.expect(0);

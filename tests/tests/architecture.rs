@@ -100,7 +100,7 @@ fn a_pod_of_arm64_has_its_volumes_its_exit_code_and_exec() {
     refused(
         &["--platform", "linux/arm64"],
         &image,
-        "and no directory with one is named",
+        "and no directory with one is given",
     );
     refused(
         &["--guest-root", guest_root, "--accel", "kvm"],
@@ -110,6 +110,6 @@ fn a_pod_of_arm64_has_its_volumes_its_exit_code_and_exec() {
     refused(
         &["--guest-root", guest_root, "--start", "warm"],
         &image,
-        "VMs of arm64 are not saved",
+        "VMs for arm64 cannot be saved",
     );
 }

@@ -89,8 +89,7 @@ fn who_attaches_sees_writes_and_signals() {
     scenarios.run("one that comes too late", || {
         let late = isopod(&bench, "attach p");
         assert!(
-            late.stderr
-                .starts_with("error: pod `p`: it does not run any more"),
+            late.stderr.starts_with("error: pod `p`: it is no longer running"),
             "{late:?}"
         );
     });

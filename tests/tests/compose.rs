@@ -302,8 +302,8 @@ volumes: {{data: }}
         run(&["-p", "80", "job", "true"], "").assert_refused(
             125,
             &format!(
-                "error: project `{name}` is there already, and the ports of a pod are chosen when it is made\nhint: \
-                 `isopod compose down` ends it before; or leave `--publish` and `--service-ports` out"
+                "error: project `{name}` already exists, and the ports of a pod are chosen when it is made\nhint: \
+                 end it first: `isopod compose down`; or leave `--publish` and `--service-ports` out"
             ),
         );
     });

@@ -301,7 +301,7 @@ fn archives_go_through_pipes(bench: &Bench) {
     let compressed = bench.isopod_with_input(words, b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec());
     refused(
         &compressed,
-        "the archive is compressed with gzip: give what `gzip -dc` makes of it",
+        "the archive is compressed with gzip: decompress it first, with `gzip -dc`",
     );
     let nonsense = bench.isopod_with_input(words, vec![b'x'; 3000]);
     refused(&nonsense, "cannot read the archive");
@@ -342,7 +342,7 @@ fn what_the_kernel_makes_up_is_copied(bench: &Bench) {
     let out = bench.isopod_command(["cp", "one:/proc/1/task/1/mem", "x"]);
     refused(
         &out,
-        "cannot read `/proc/1/task/1/mem`, which does not say how long it is",
+        "cannot read `/proc/1/task/1/mem`, which does not report its size",
     );
 }
 
@@ -375,9 +375,9 @@ fn what_cannot_be_copied(bench: &Bench) {
         ("one:/dev/null", "x", "of a kind that is not copied"),
         ("one:/there/f", "/dev/null", "it is no file"),
         ("one:other:/f", "x", "has no app `other`"),
-        ("nobody:/f", "x", "no such pod"),
-        ("one:/f", "one:/g", "one side of a copy is this host"),
-        ("f", "g", "one side of a copy is in a pod"),
+        ("nobody:/f", "x", "there is no pod"),
+        ("one:/f", "one:/g", "one side of a copy must be on this host"),
+        ("f", "g", "one side of a copy must be in a pod"),
     ] {
         refused(&cp(bench, source, target), words);
     }

@@ -103,7 +103,7 @@ fn flags_have_dockers_meaning() {
         let refused = bench.isopod_command(["volume", "rm", &name]);
         assert_eq!(refused.status, 125);
         let why = format!(
-            "error: cannot remove volume `{name}`\n  caused by: pod `{}` has it\n",
+            "error: cannot remove volume `{name}`\n  caused by: pod `{}` uses it\n",
             &uuid[..8]
         );
         assert!(refused.stderr.starts_with(&why), "{}", refused.stderr);
@@ -127,7 +127,7 @@ fn flags_have_dockers_meaning() {
         .app(&image)
         .sh("true")
         .run();
-    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("already exists"), "{}", refused.stderr);
 }
 
 /// What a pod in the background is asked with docker's commands.

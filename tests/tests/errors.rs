@@ -251,7 +251,7 @@ fn command_lines_that_make_no_sense() {
     refused(bench.pod(), "error: there is no image");
     refused(
         bench.pod().app(&image).app(&image).with(["--hostname", "h"]),
-        "error: `--hostname` belongs to the whole pod and stands behind `---`",
+        "error: `--hostname` belongs to the whole pod, but stands after `---`",
     );
     refused(
         bench.pod().app(&image).app(&image).with(["--wokrdir", "/"]),
@@ -371,7 +371,7 @@ fn no_kvm() {
         "{}",
         refused.stderr
     );
-    let hint = "\nhint: leave `--accel` away, or say `--accel tcg`: the VM is emulated then\n";
+    let hint = "\nhint: leave `--accel` out, or write `--accel tcg`: the VM is emulated then\n";
     assert!(refused.stderr.ends_with(hint), "{}", refused.stderr);
     let emulated = pod("auto").run().expect(0);
     assert!(

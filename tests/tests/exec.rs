@@ -89,7 +89,7 @@ fn commands_run_in_a_running_app() {
             "{several:?}"
         );
         let nobody = bench.isopod_command(["exec", "nobody", "--", "true"]);
-        assert!(nobody.stderr.starts_with("error: no such pod"), "{nobody:?}");
+        assert!(nobody.stderr.starts_with("error: there is no pod"), "{nobody:?}");
     });
     scenarios.run("more input than a window holds", || {
         // More input than any window holds, and its end.
@@ -205,7 +205,7 @@ fn commands_run_in_a_running_app() {
         assert!(
             stopped
                 .stderr
-                .starts_with("error: pod `p`: it does not run any more"),
+                .starts_with("error: pod `p`: it is no longer running"),
             "{stopped:?}"
         );
     });

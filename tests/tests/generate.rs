@@ -148,11 +148,13 @@ fn what_a_pod_file_cannot_say_is_reported_all_at_once_or_left_out() {
     let refused = bench.isopod_command(["generate", "kube", "web"]).expect(125);
     assert_eq!(refused.text(), "");
     for line in [
-        "error: a pod without a network cannot be said in a Kubernetes Pod: every Pod has one",
+        "error: a pod without a network cannot be expressed in a Kubernetes Pod: every Pod has one",
         "hint: give `--network none` beside what `--ignore-unsupported` prints",
-        "error: app `web`: a limit of processes cannot be said in a Kubernetes Pod: a node has one, not a container",
-        "error: app `web`: the user `www` cannot be said in a Kubernetes Pod: `runAsUser` takes a number up to 2147483647",
-        "error: app `web`: the caller's own variable `HOME` cannot be said in a Kubernetes Pod: a container's variables have values",
+        "error: app `web`: a limit of processes cannot be expressed in a Kubernetes Pod: a node has one, not a container",
+        "error: app `web`: the user `www` cannot be expressed in a Kubernetes Pod: `runAsUser` takes a number up to \
+         2147483647",
+        "error: app `web`: the caller's own variable `HOME` cannot be expressed in a Kubernetes Pod: a container's \
+         variables have values",
     ] {
         assert!(
             refused.stderr.lines().any(|found| found == line),
@@ -174,7 +176,7 @@ fn what_a_pod_file_cannot_say_is_reported_all_at_once_or_left_out() {
         .filter(|line| line.starts_with("warning: "));
     assert_eq!(warnings.count(), 4, "{}", written.stderr);
     let _ = bench.isopod_command(["rm", "web"]).expect(0);
-    let words = "error: no such pod: `web`\nhint: `isopod list` shows the pods that there are";
+    let words = "error: there is no pod `web`\nhint: `isopod list` lists the pods";
     bench
         .isopod_command(["generate", "kube", "web"])
         .assert_refused(125, words);
@@ -248,7 +250,7 @@ fn units_of_pods_and_of_files_are_what_systemd_takes() {
         of_file.text()
     );
     assert_eq!(verified(&bench, of_file.text()), "");
-    let words = "error: a unit needs a file that stays, which standard input is not\n\
+    let words = "error: a unit needs a file that stays, and standard input does not\n\
                  hint: write it to a file, and name that";
     bench
         .isopod_command(["generate", "systemd", "-"])

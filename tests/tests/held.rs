@@ -115,7 +115,7 @@ fn a_running_pod_is_held_looked_at_and_kept() {
             "{listed}"
         );
         let again = isopod(&bench, "pause held");
-        again.assert_refused(125, "error: pod `held`: it is paused already");
+        again.assert_refused(125, "error: pod `held`: it is already paused");
         let exec = sh(&bench, "a", "true");
         assert!(exec.stderr.contains("is paused"), "{exec:?}");
         // Longer than its probe would let it live.

@@ -103,7 +103,11 @@ fn a_command_is_who_its_app_is() {
     );
     let none = exec(&["-u", "4294967295"], "id -u");
     assert_eq!(none.status, 126);
-    assert!(none.stderr.contains("the number of no user"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("not a valid user or group number"),
+        "{}",
+        none.stderr
+    );
     let _ = bench.isopod_command(["rm", "-f", "p"]).expect(0);
     bench.assert_nothing_left();
 }

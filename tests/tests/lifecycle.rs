@@ -228,7 +228,8 @@ fn output_that_cannot_be_written_is_reported() {
     let out = pod.sh("echo 1; sleep 100; exit 7").run().expect(125);
     assert_eq!(
         out.stderr,
-        "error: cannot write what the apps wrote; the pod was stopped\n  caused by: No space left on device (os error 28)\n"
+        "error: cannot write the apps' output; the pod was stopped\n  caused by: No space left on device (os error \
+         28)\n"
     );
     let list = bench
         .pod()

@@ -55,8 +55,7 @@ fn limits_hold_for_one_app_and_end_it_alone() {
         "{}",
         out.stderr
     );
-    let reported =
-        "app `hungry` was killed: it needed more memory than it may have; `--memory` gives it more";
+    let reported = "app `hungry` was killed: it needed more memory than its limit; `--memory` gives it more";
     assert_eq!(out.stderr.matches("memory").count(), 2, "{}", out.stderr);
     assert!(out.stderr.contains(reported), "{}", out.stderr);
     assert_eq!(out.status, 128 + 9, "{}", out.stderr);

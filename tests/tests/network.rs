@@ -125,7 +125,7 @@ fn host_and_apps_reach_each_other() {
     refused.assert_refused(
         125,
         &format!(
-            "error: cannot publish port `{tcp}:8080/tcp`: it is taken\n\
+            "error: cannot publish port `{tcp}:8080/tcp`: another process uses it\n\
              hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :{tcp}'`"
         ),
     );

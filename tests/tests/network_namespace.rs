@@ -216,8 +216,9 @@ fn a_vm_takes_the_place_of_what_is_in_a_namespace() {
     second.assert_refused(
         125,
         &format!(
-            "error: cannot use the network namespace `/run/netns/{one}`: another pod has its network: there is the interface `isopod0`\n\
-             hint: a namespace is one pod's: end that pod first"
+            "error: cannot use the network namespace `/run/netns/{one}`: another pod has its network: it has the \
+             interface `isopod0`\n\
+             hint: only one pod can use a namespace: end that pod first"
         ),
     );
     });
@@ -339,7 +340,7 @@ fn a_vm_has_several_interfaces() {
         125,
         &format!(
             "error: cannot use the network namespace `/run/netns/{empty}`: no interface in it is up and has an address\n\
-             hint: whoever made it adds its interfaces before the pod starts"
+             hint: its interfaces must be there before the pod starts: whoever made it adds them"
         ),
     );
     refused("/run/netns/isopod-none").assert_refused(

@@ -229,7 +229,7 @@ networks: {{front: {{external: true}}}}
     };
     refused(
         &["--network", "front,ip=10.90.0.2"],
-        "error: cannot join network `front`: address 10.90.0.2 is another pod's\nhint: leave the address out, or name another",
+        "error: cannot join network `front`: address 10.90.0.2 belongs to another pod\nhint: leave the address out, or name another",
     );
     refused(
         &["--network", "frond"],
@@ -237,7 +237,7 @@ networks: {{front: {{external: true}}}}
     );
     refused(
         &["--network", "alone", "-p", "8080:80"],
-        "error: cannot publish port `8080:80/tcp`: it is taken\n\
+        "error: cannot publish port `8080:80/tcp`: another process uses it\n\
          hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :8080'`",
     );
     refused(
@@ -257,12 +257,13 @@ networks: {{front: {{external: true}}}}
     );
     create(
         &["--subnet", "192.0.2.0/28", "new"],
-        "error: cannot create network `new`\n  caused by: subnet 192.0.2.0/28 overlaps 192.0.2.0/24, which the host has a route to\n\
+        "error: cannot create network `new`\n  caused by: subnet 192.0.2.0/28 overlaps 192.0.2.0/24, to which the \
+         host has a route\n\
          hint: name another, or leave `--subnet` out: one that is free is chosen",
     );
     bench.isopod_command(["network", "rm", "front"]).assert_refused(
         125,
-        "error: network `front` is in use: by one\nhint: remove those pods first",
+        "error: network `front` is used by one\nhint: remove those pods first",
     );
     });
     scenarios.run("a stopped pod keeps nothing but its addresses", || {

@@ -88,7 +88,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         // What cannot be done is reported, and changes nothing.
         refused(
             &["network", "connect", "late", "one"],
-            "error: cannot join network `late`: the pod is in it already\n\
+            "error: cannot join network `late`: the pod is already in it\n\
          hint: `isopod network disconnect` first, for another address",
         );
         refused(
@@ -98,7 +98,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         );
         refused(
             &["network", "connect", "--ip", "10.90.0.2", "front", "one"],
-            "error: cannot join network `front`: address 10.90.0.2 is another pod's\n\
+            "error: cannot join network `front`: address 10.90.0.2 belongs to another pod\n\
          hint: leave the address out, or name another",
         );
         refused(
@@ -113,7 +113,7 @@ fn pods_join_networks_while_they_run_and_leave_them() {
         );
         refused(
             &["network", "rm", "late"],
-            "error: network `late` is in use: by one, two\nhint: remove those pods first",
+            "error: network `late` is used by one, two\nhint: remove those pods first",
         );
     });
     scenarios.run("they leave networks, and names go with them", || {

@@ -56,7 +56,7 @@ fn an_ordinary_users_pods_reach_each_other_by_name() {
             .sh("true");
         taken.start().wait().assert_refused(
             125,
-            "error: cannot publish port `8080:80/tcp`: it is taken\n\
+            "error: cannot publish port `8080:80/tcp`: another process uses it\n\
          hint: name another port of the host, or see who has it: `ss -ltnp 'sport = :8080'`",
         );
     });

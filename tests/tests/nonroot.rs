@@ -207,8 +207,8 @@ fn apps_of_several_users_write_where_others_may() {
     assert_eq!(out.text(), "refused\nrefused\n");
     for user in [33, 7] {
         let words = format!(
-            "note: app `u{user}` runs as user {user}, and your files in volume `data` are user 0's in the guest: it writes to \
-             those whose mode lets others\n"
+            "note: app `u{user}` runs as user {user}, and your files in volume `data` belong to user 0 in the guest: it \
+             can write only to those whose mode allows others\n"
         );
         assert!(out.stderr.contains(&words), "{}", out.stderr);
         assert_eq!(

@@ -12,7 +12,7 @@
 //! /srv/app.conf    color=blue
 //! ```
 //!
-//! `/srv/demo` is the test's directory, and `/srv` is below it. `isopod` has its own state there, and emulates its VMs. If
+//! `/srv/demo` is the test's directory, and `/srv` is below it. `isopod` uses its own state there, and emulates its VMs. If
 //! root runs the tests, the examples have their own namespaces for mounts and ports.
 
 use std::fs;

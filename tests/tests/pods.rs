@@ -93,7 +93,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
             ("rm web", "error: cannot remove pod `"),
             (
                 "status nobody",
-                "error: no such pod: `nobody`\nhint: `isopod list`",
+                "error: there is no pod `nobody`\nhint: `isopod list`",
             ),
             (
                 "kill web --app nobody",
@@ -107,9 +107,9 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         let gone = isopod(&bench, "rm -f nobody").expect(0);
         assert_eq!(
             (gone.text(), &*gone.stderr),
-            ("", "note: no such pod: `nobody`\n")
+            ("", "note: there is no pod `nobody`\n")
         );
-        refused(&isopod(&bench, "rm nobody"), "error: no such pod: `nobody`");
+        refused(&isopod(&bench, "rm nobody"), "error: there is no pod `nobody`");
     });
     scenarios.run("a name that is taken", || {
         let again = bench
@@ -117,7 +117,8 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
             .flags(["-d", "--name", "web"])
             .app(&busybox)
             .sh("true");
-        let taken = format!("error: cannot prepare the pod\n  caused by: the name `web` is pod `{uuid}`'s");
+        let taken =
+            format!("error: cannot prepare the pod\n  caused by: pod `{uuid}` already has the name `web`");
         refused(&again.start().wait(), &taken);
     });
     scenarios.run("the directory is its owner's", || {
@@ -165,7 +166,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         text(&bench, "stop web");
         refused(
             &isopod(&bench, "kill web"),
-            "error: pod `web`: it does not run any more",
+            "error: pod `web`: it is no longer running",
         );
         text(&bench, "gc");
         assert_eq!(
@@ -247,7 +248,7 @@ fn a_prepared_pod_is_started_once_and_again() {
     let files = std::fs::OpenOptions::new().write(true).open(dir.join("pod.cpio"));
     files.unwrap().set_len(700).unwrap();
     let out = isopod(&bench, "start p").expect(125).stderr;
-    let why = "cannot bring the pod to its VM\n  caused by: cannot read the files that come: ";
+    let why = "cannot send the pod to its VM\n  caused by: cannot read the files that the host sends: ";
     assert!(out.contains(why), "{out}");
     text(&bench, "gc --grace 0");
     bench.assert_nothing_left();

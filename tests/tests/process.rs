@@ -132,7 +132,7 @@ fn a_program_that_is_not_there_is_127_and_one_that_cannot_run_126() {
         ("/bin/script", "its interpreter `/bin/none` does not exist"),
         (
             "/bin/plain",
-            "it is no program for this architecture, and no script",
+            "it is neither a program for this architecture nor a script",
         ),
     ] {
         let pod = bench.pod().app(&scripts).with(["--app-name", "app"]);

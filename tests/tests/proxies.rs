@@ -185,7 +185,7 @@ fn a_proxy_that_does_not_help_is_named() {
     let url = "https://registry.invalid:5000/v2/x/manifests/1";
     // Nobody listens at a port that nobody may have.
     let said = refuse(&[("https_proxy", "http://user:p%40ss@127.0.0.1:1")]);
-    let words = format!("no answer from `{url}` by way of the proxy `http://127.0.0.1:1`");
+    let words = format!("no answer from `{url}` through the proxy `http://127.0.0.1:1`");
     assert!(
         said.contains(&words) && said.contains("Connection refused"),
         "{said}"
@@ -197,17 +197,17 @@ fn a_proxy_that_does_not_help_is_named() {
 
     let said = refuse(&[("https_proxy", "http://proxy.invalid:3128")]);
     assert!(
-        said.contains("by way of the proxy `http://proxy.invalid:3128`"),
+        said.contains("through the proxy `http://proxy.invalid:3128`"),
         "{said}"
     );
 
     let proxy = Forward::start(&world.registry.host, Some(CREDENTIALS));
     for user in ["", "user:wrong@"] {
         let said = refuse(&[("https_proxy", &format!("http://{user}{}", proxy.host))]);
-        let words = format!("by way of the proxy `http://{}`", proxy.host);
+        let words = format!("through the proxy `http://{}`", proxy.host);
         assert!(said.contains(&words) && said.contains("407"), "{said}");
         assert!(
-            said.contains("hint: the proxy wants a user name and a password"),
+            said.contains("hint: the proxy needs a user name and a password"),
             "{said}"
         );
     }

@@ -201,7 +201,7 @@ fn a_guest_that_is_there_and_silent() {
         let seen = status(&bench, "p");
         let reason = seen["exitReason"].as_str().unwrap();
         assert!(
-            reason.starts_with("the guest did not answer to its stop within"),
+            reason.starts_with("the guest did not answer the request to stop within"),
             "{reason}"
         );
     });

@@ -136,7 +136,7 @@ fn the_terminal_is_given_back() {
     };
     let pod = || pod().app(&bench.busybox()).with(["-t"]).args(["sh"]);
     let out = pod().stdin("").run();
-    let words = "error: standard input is no terminal\nhint: leave `--tty` out, or `--interactive`";
+    let words = "error: standard input is not a terminal\nhint: leave `--tty` out, or `--interactive`";
     out.assert_refused(125, words);
     let mut run = pod().start_on_terminal();
     ask(&mut run, "echo \"<$(stty size)>\"", "<30 100>");

@@ -31,13 +31,13 @@ pub(crate) enum ArrivalError {
     Description(#[from] DescriptionError),
     #[error("cannot find the VM's devices")]
     Devices(#[source] io::Error),
-    #[error("cannot make the VM's random numbers its own")]
+    #[error("cannot reseed the VM's random numbers")]
     Chance(#[source] io::Error),
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
     KernelFs(#[from] KernelFsError),
-    #[error("cannot make the processes that the apps share")]
+    #[error("cannot start the processes that the apps share")]
     Processes(#[source] io::Error),
 }
 

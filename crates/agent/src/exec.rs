@@ -75,7 +75,7 @@ pub(crate) enum WantedStreams {
 pub(crate) enum StartError {
     #[error("cannot make the command's standard streams")]
     Streams(#[source] io::Error),
-    #[error("cannot encode what to do")]
+    #[error("cannot encode the command")]
     Encode(#[source] serde_json::Error),
     #[error("cannot start a process for the command")]
     Spawn(#[source] io::Error),

@@ -28,7 +28,7 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Why systemd could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManagerError {
-    #[error("cannot speak to systemd at `{PRIVATE_SOCKET}`")]
+    #[error("cannot use systemd's socket `{PRIVATE_SOCKET}`")]
     Connect(#[source] DbusError),
     #[error("systemd does not report `{property}` of `{unit}`")]
     Property {

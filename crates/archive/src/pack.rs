@@ -33,7 +33,7 @@ pub enum PackError {
     #[error("`{}` is a socket, which is not copied", .0.to_string_lossy().escape_debug())]
     Socket(PathBuf),
     /// A file that says it is empty, as those of `/proc` do, cannot be read, or only in part.
-    #[error("cannot read `{}`, which does not say how long it is", .path.to_string_lossy().escape_debug())]
+    #[error("cannot read `{}`, which does not report its size", .path.to_string_lossy().escape_debug())]
     Lengthless { path: PathBuf, source: io::Error },
     /// The archive could not be written.
     #[error("cannot write the archive")]
@@ -42,7 +42,7 @@ pub enum PackError {
     #[error("the name of `{}` is that of a whiteout, which no file of a layer can have", .0.to_string_lossy().escape_debug())]
     WhiteoutName(PathBuf),
     /// An overlay's entry that leaves to another layer what it is.
-    #[error("`{}` is elsewhere in the overlay (`redirect_dir`, `metacopy`)", .0.to_string_lossy().escape_debug())]
+    #[error("`{}` has its contents elsewhere in the overlay (`redirect_dir`, `metacopy`)", .0.to_string_lossy().escape_debug())]
     Elsewhere(PathBuf),
 }
 

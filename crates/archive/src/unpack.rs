@@ -38,7 +38,7 @@ pub enum UnpackError {
     /// The archive ended early, or is none.
     #[error("cannot read the archive")]
     Archive(#[source] TarError),
-    #[error("the archive is compressed with {0}: give what `{0} -dc` makes of it")]
+    #[error("the archive is compressed with {0}: decompress it first, with `{0} -dc`")]
     Compressed(&'static str),
     /// The place for it is none.
     #[error("cannot copy to `{}`", .path.to_string_lossy().escape_debug())]
@@ -57,7 +57,7 @@ pub enum UnpackError {
     #[error("the archive has a name of more than {MAX_NAME_BYTES} bytes")]
     LongName,
     /// It holds several trees, and the target is not a directory that could hold them.
-    #[error("the archive holds more than one tree, and the target is no directory")]
+    #[error("the archive holds more than one tree, and the target is not a directory")]
     SeveralTrees,
     /// It holds what is not taken.
     #[error("the archive holds `{}`, which is of a kind that is not copied", .0.to_string_lossy().escape_debug())]
@@ -156,7 +156,7 @@ impl Place {
         let (dir, name) = match target.metadata() {
             Ok(data) if data.is_dir() => (target, None),
             // It would be replaced, and `/dev/null` is nobody's to replace.
-            Ok(data) if !data.is_file() => return Err(wrong(io::Error::other("it is no file"))),
+            Ok(data) if !data.is_file() => return Err(wrong(io::Error::other("it is not a file"))),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
             _ => {
                 let (parent, name) = (target.parent(), target.file_name());

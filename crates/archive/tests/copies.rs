@@ -253,7 +253,7 @@ fn compressed_archives_are_called_so() {
         let dir = tempfile::tempdir().unwrap();
         let refused = unpacked(bytes, dir.path()).unwrap_err().to_string();
         let expected =
-            format!("the archive is compressed with {program}: give what `{program} -dc` makes of it");
+            format!("the archive is compressed with {program}: decompress it first, with `{program} -dc`");
         assert_eq!(refused, expected);
     }
     let dir = tempfile::tempdir().unwrap();

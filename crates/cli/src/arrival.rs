@@ -286,7 +286,7 @@ async fn copy(mut from: UnixStream, mut to: impl AsyncWrite + Unpin) -> io::Resu
 fn written(copied: io::Result<()>) -> Result<(), Report> {
     match copied {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report::text(format!("cannot write what the app wrote: {error}")))
+            Err(Report::text(format!("cannot write the app's output: {error}")))
         }
         _ => Ok(()),
     }

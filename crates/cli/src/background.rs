@@ -42,8 +42,8 @@ pub(crate) fn restart(pods: &Pods, pod: &PodEntry, settings: &Settings) -> Resul
     };
     output::notice(&failures);
     Err(
-        Report::text(format!("pod `{}` did not start as it should", pod.label())).hint(Some(format!(
-            "`isopod status {}` and `isopod logs` tell more",
+        Report::text(format!("pod `{}` did not start properly", pod.label())).hint(Some(format!(
+            "`isopod status {}` and `isopod logs` show more",
             pod.label()
         ))),
     )

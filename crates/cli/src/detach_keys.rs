@@ -3,7 +3,7 @@
 
 /// Why keys cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no key to detach with: they are characters, or `ctrl-` and a letter or one of `@[\\]^_`", .key.escape_debug())]
+#[error("`{}` is not a detach key: a key is a character, or `ctrl-` and a letter or one of `@[\\]^_`", .key.escape_debug())]
 pub(crate) struct KeyError {
     key: String,
 }

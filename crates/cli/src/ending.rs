@@ -61,7 +61,8 @@ fn kill_supervisor(pod: &PodEntry) -> Result<(), Report> {
     let found = runtime.block_on(control::supervisor(&pod.path));
     let pid = found?;
     let pid = pid.and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| Report::text(format!("cannot tell who supervises pod `{}`", pod.label())))?;
+    let pid =
+        pid.ok_or_else(|| Report::text(format!("cannot find the supervisor of pod `{}`", pod.label())))?;
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
     handle
         .and_then(|handle| rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL))
@@ -104,7 +105,7 @@ pub(crate) fn remove(pods: &Pods, pod: PodEntry, force: bool) -> Result<(), Repo
     }
     let claim = pods.claim(&uuid, Verb::Remove).map_err(|error| match error {
         ClaimError::State { .. } => {
-            Report::of(&error).hint(Some("stop it before, or remove it with `--force`".into()))
+            Report::of(&error).hint(Some("stop it first, or remove it with `--force`".into()))
         }
         error => error.into(),
     })?;

@@ -199,7 +199,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&report.render()).to_string();
         assert_eq!(
             text,
-            "error: no such pod: `web`\nhint: `isopod list` shows the pods that there are"
+            "error: there is no pod `web`\nhint: `isopod list` lists the pods"
         );
         let plain = || Report::from(io::Error::other("no"));
         let failure = Failure::from(vec![plain(), plain().exit_status(127), plain().exit_status(126)]);

@@ -93,14 +93,14 @@ fn report(outcome: &Outcome) -> ExitCode {
                 output::fail(&failure(app.as_str(), cause));
             }
             AppEnd::Exited(ExitStatus::Signal { signal, .. }) => {
-                tracing::info!("app `{app}` was ended by signal {signal}");
+                tracing::info!("app `{app}` was killed by signal {signal}");
             }
             AppEnd::Exited(ExitStatus::Code(code)) => tracing::info!("app `{app}` exited with status {code}"),
         }
     }
     if let Some(error) = &outcome.unwritten {
         output::fail(
-            &Report::text("cannot write what the apps wrote; the pod was stopped").because(error.to_string()),
+            &Report::text("cannot write the apps' output; the pod was stopped").because(error.to_string()),
         );
     }
     remarks(outcome).iter().for_each(|remark| output::note(remark));

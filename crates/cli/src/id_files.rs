@@ -53,6 +53,6 @@ pub(crate) fn write_pid(file: &Path, pid: u32, settings: &Settings) -> Result<()
 }
 
 fn is_there(file: &Path) -> Report {
-    Report::text(format!("`{}` is there already", file.display()))
+    Report::text(format!("`{}` already exists", file.display()))
         .hint(Some("remove it, or name another: `--cidfile FILE`".into()))
 }

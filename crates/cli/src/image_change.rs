@@ -21,7 +21,8 @@ pub(crate) enum ConfigChange {
     WorkingDir(String),
 }
 
-const KNOWN: &str = "known are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR";
+const KNOWN: &str =
+    "the instructions are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR";
 
 impl ConfigChange {
     /// Reads an instruction, as in a Dockerfile.
@@ -40,7 +41,7 @@ impl ConfigChange {
             None => (name, rest.trim()),
         };
         if rest.is_empty() {
-            return Err(format!("`{}` says nothing", name.escape_debug()));
+            return Err(format!("`{}` has no value", name.escape_debug()));
         }
         match name.to_ascii_uppercase().as_str() {
             "CMD" => Ok(Self::Set("Cmd", command(rest)?)),
@@ -66,7 +67,7 @@ impl ConfigChange {
                 ))
             }
             "LABEL" => Ok(Self::Labels(pairs(rest)?.into_iter().collect())),
-            _ => Err(format!("`{}` cannot be done here; {KNOWN}", name.escape_debug())),
+            _ => Err(format!("`{}` is not supported; {KNOWN}", name.escape_debug())),
         }
     }
 
@@ -181,7 +182,7 @@ fn command(text: &str) -> Result<Value, String> {
 }
 
 fn strings(text: &str) -> Result<Vec<String>, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no list of strings as JSON: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("it is not a JSON list of strings: {error}"))
 }
 
 fn words(text: &str) -> Result<Vec<String>, String> {
@@ -210,7 +211,7 @@ fn port(text: &str) -> Result<String, String> {
     let known = matches!(protocol, "tcp" | "udp" | "sctp");
     match number.parse::<u16>() {
         Ok(1..) if known => Ok(format!("{number}/{protocol}")),
-        _ => Err(format!("`{}` is no port", text.escape_debug())),
+        _ => Err(format!("`{}` is not a port", text.escape_debug())),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn apply<'p>(
 ) -> Result<(), Failure> {
     let path = place(files)?;
     let failed = |why: String| {
-        let report = Report::text(format!("cannot run by the lock `{}`: {why}", path.display()));
+        let report = Report::text(format!("cannot use the lock `{}`: {why}", path.display()));
         report.hint(Some(
             "`isopod pod lock` with the same files writes it again".into(),
         ))

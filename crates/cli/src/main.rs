@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         _ => launch::close_on_exec(),
     };
     if let Err(error) = closed {
-        let what = "cannot keep what its caller left open from the processes of a pod";
+        let what = "cannot keep files that its caller left open from the processes of a pod";
         return output::fail(&Report::text(what).because(error.to_string()));
     }
     match first {

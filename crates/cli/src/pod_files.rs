@@ -107,7 +107,7 @@ fn check_flags(args: &FileArgs, name: Option<&PodName>, count: usize) -> Result<
     let given = flags.into_iter().filter(|(_, given)| *given);
     let report = |(flag, _)| {
         Report::text(format!("`{flag}` is for one pod, and the files have {count}"))
-            .hint(Some("say it in the file of the pod that is meant".into()))
+            .hint(Some("write it in that pod's file".into()))
     };
     Failure::unless_empty(given.map(report).collect())
 }

@@ -132,7 +132,8 @@ pub(crate) fn meant_app(pod: &PodEntry, app: Option<&AppName>, how: &str) -> Res
     match (app, present.next(), present.next()) {
         (Some(app), ..) => app_number(pod, app),
         (None, Some((only, _)), None) => Ok(u16::try_from(only).unwrap_or(u16::MAX)),
-        (None, None, _) => Err(Report::text(format!("pod `{}` has no app", pod.label()))),
+        (None, None, _) => Err(Report::text(format!("pod `{}` has no app", pod.label()))
+            .hint(Some(format!("add one: `isopod app add {} IMAGE`", pod.label())))),
         (None, ..) => {
             let names = names_of(apps);
             Err(Report::text(format!("pod `{}` has several apps", pod.label()))
@@ -222,7 +223,7 @@ fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
             status.ended_ms = Some(event.time_ms);
             status.reason = event.reason;
         }
-        None => status.reason = Some("it has ended and was removed, and how it ended with it".into()),
+        None => status.reason = Some("it has ended and was removed, and how it ended was not kept".into()),
     }
 }
 
@@ -233,8 +234,8 @@ fn end_by_events(pods: &Pods, uuid: &str, status: &mut Status) {
 pub(crate) fn kept(pod: &PodEntry) -> Result<Asked, Report> {
     let asked = pod.asked()?;
     asked.ok_or_else(|| {
-        Report::text(format!("what was asked of pod `{}` was not kept", pod.label())).hint(Some(
-            "it is being prepared, or comes from another version of isopod; `isopod inspect` shows what it became"
+        Report::text(format!("how pod `{}` was made is not recorded", pod.label())).hint(Some(
+            "it is being prepared, or comes from another version of isopod; `isopod inspect` shows its state"
                 .into(),
         ))
     })

@@ -120,7 +120,7 @@ pub(crate) fn gather_and_plan(
 pub(crate) fn note_what_is_made(missing: &[MissingSource]) {
     for missing in missing.iter().filter(|missing| !missing.is_kept()) {
         output::note(&format!(
-            "`{}` is not there, and is made: an empty {}",
+            "`{}` does not exist and is made: an empty {}",
             missing.path().display(),
             missing.kind_word()
         ));
@@ -150,12 +150,13 @@ fn refuse_without_terminal(args: &RunArgs, plan: &PodPlan) -> Result<(), Report>
         return Ok(());
     }
     if args.pidfile.is_some() {
-        let what = "`--pidfile` is for a pod whose supervisor this command is";
+        let what = "`--pidfile` cannot be used here: a pod with a terminal, or with `--sig-proxy=false`, has a \
+             supervisor of its own";
         return Err(Report::text(what).hint(Some("add `-d`, then `isopod attach`".into())));
     }
     match !asked || std::io::stdin().is_terminal() {
         true => Ok(()),
-        false => Err(Report::text("standard input is no terminal")
+        false => Err(Report::text("standard input is not a terminal")
             .hint(Some("leave `--tty` out, or `--interactive`".into()))),
     }
 }

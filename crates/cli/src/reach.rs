@@ -77,7 +77,7 @@ pub(crate) async fn with_agent<T>(
             let record = claim.record()?;
             if usize::from(app) >= record.apps.len() {
                 return Err(Report::text(format!(
-                    "that app came to pod `{}` while it ran, and went with its VM",
+                    "that app was added to pod `{}` while it ran, and is gone with its VM",
                     pod.label()
                 )));
             }

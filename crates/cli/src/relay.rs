@@ -283,7 +283,7 @@ impl Connected {
         self.stop();
         match error.kind() {
             io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(Report::text(format!("cannot write what the app wrote: {error}"))),
+            _ => Err(Report::text(format!("cannot write the app's output: {error}"))),
         }
     }
 

@@ -23,8 +23,11 @@ pub(crate) struct Global {
 /// # Errors
 /// A [`Report`] where it does not say what is needed.
 pub(crate) fn from_environment(global: &Global) -> Result<Settings, Report> {
-    let working_dir = env::current_dir()
-        .map_err(|e| Report::of(&e).hint(Some("the working directory is gone: go to another".into())))?;
+    let working_dir = env::current_dir().map_err(|e| {
+        Report::of(&e).hint(Some(
+            "the working directory no longer exists: change to another".into(),
+        ))
+    })?;
     let isopod = env::current_exe()?;
     let state_dir = match &global.dir {
         Some(dir) => working_dir.join(dir),
@@ -66,8 +69,10 @@ pub(crate) fn default_dir() -> Result<PathBuf, Report> {
         .or_else(|| Some(absolute("HOME")?.join(".local/share")))
         .map(|data| data.join("isopod"))
         .ok_or_else(|| {
-            Report::text("cannot tell where to keep images and pods: neither XDG_DATA_HOME nor HOME is set")
-                .hint(Some("name a directory: `--dir DIR`".into()))
+            Report::text(
+                "no directory to keep images and pods in is known: neither XDG_DATA_HOME nor HOME is set",
+            )
+            .hint(Some("name a directory: `--dir DIR`".into()))
         })
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn pretty(value: &Value) -> String {
     output::json_text(&format!("{value:#}\n"))
 }
 
-/// Why it does not run any more.
+/// Why it is no longer running.
 pub(crate) fn exit_reason(pod: &PodEntry) -> Option<String> {
     if pod.state != PodState::Exited {
         return None;
@@ -256,7 +256,7 @@ pub(crate) fn pod_text(pod: &PodEntry) -> String {
         let found = found.map(|found| format!("unhealthy: {found}"));
         let ended = app.ended_because.as_ref().map(|why| format!("was ended: {why}"));
         let last = app.last_words.as_deref().map(str::trim_end);
-        let last = last.map(|last| format!("said of its end: {}", shown(last)));
+        let last = last.map(|last| format!("termination message: {}", shown(last)));
         for words in app.error.iter().chain(&found).chain(&ended).chain(&last) {
             text += &format!("\n{}: {words}\n", app.name);
         }

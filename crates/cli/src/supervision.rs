@@ -93,7 +93,7 @@ pub(crate) fn remarks(outcome: &Outcome) -> Vec<String> {
     let killed = |((app, _), within): (&(AppName, AppEnd), &Option<MemoryBound>)| {
         let why = match within.as_ref()? {
             MemoryBound::Guest => "there was no memory left for it; `--vm-memory` gives the VM more",
-            MemoryBound::App => "it needed more memory than it may have; `--memory` gives it more",
+            MemoryBound::App => "it needed more memory than its limit; `--memory` gives it more",
         };
         Some(format!("app `{app}` was killed: {why}"))
     };

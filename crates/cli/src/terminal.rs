@@ -88,7 +88,7 @@ pub(crate) async fn follow_size(pod: PathBuf, app: u16) {
     loop {
         let size = window_size();
         if let Err(error) = control::ask(&pod, &Request::Resize { app, size }).await {
-            tracing::debug!("cannot tell the terminal's size: {error}");
+            tracing::debug!("cannot read the terminal's size: {error}");
         }
         if changes.recv().await.is_none() {
             return;

@@ -97,13 +97,13 @@ fn shareable(volume: &VolumeRecord, mount: &MountRecord) -> Option<Brought> {
 
 fn in_its_vm(pod: &PodEntry, mount: &MountRecord) -> Report {
     let what = format!(
-        "volume `{}` at `{}` of pod `{}` is in that pod's VM alone",
+        "volume `{}` at `{}` of pod `{}` is only in that pod's VM",
         mount.volume,
         mount.target,
         pod.label()
     );
     Report::text(what).hint(Some(format!(
-        "give it a name that outlives the pod when that is made: `-v NAME:{}`",
+        "give it a name when you make that pod, so that it is kept: `-v NAME:{}`",
         mount.target
     )))
 }

@@ -16,7 +16,7 @@ pub(crate) const OLDEST_SYSTEMD: u32 = 249;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No kernel was given.
-    #[error("there is no kernel to make an image of")]
+    #[error("there is no kernel to build a guest image from")]
     NoSources,
     /// A file of the host is missing or may not be read.
     #[error(transparent)]

@@ -53,7 +53,7 @@ pub enum ElfError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A program or library that is no ELF file.
-    #[error("`{}` is no ELF file of 64 bits", .path.display())]
+    #[error("`{}` is not a 64-bit ELF file", .path.display())]
     Parse {
         path: PathBuf,
         /// What is wrong with it.
@@ -61,7 +61,7 @@ pub enum ElfError {
         source: object::read::Error,
     },
     /// A program or library for another processor.
-    #[error("`{}` is no program or library of {wanted}", .path.display())]
+    #[error("`{}` is not a program or library for {wanted}", .path.display())]
     Foreign {
         path: PathBuf,
         /// The processor that the guest is for.

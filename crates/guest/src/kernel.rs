@@ -80,7 +80,7 @@ pub enum KernelError {
         expected: u32,
     },
     /// What is inside is no x86-64 ELF file.
-    #[error("the kernel inside is no x86-64 ELF file")]
+    #[error("the kernel inside is not an x86-64 ELF file")]
     NotElf(#[source] object::read::Error),
     /// Built without CONFIG_PVH.
     #[error("the kernel has no PVH entry point (ELF note `Xen` 18)")]

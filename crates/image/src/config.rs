@@ -51,7 +51,7 @@ pub enum ConfigError {
     #[error("its appc manifest cannot be used")]
     Manifest(#[source] PodManifestErrors),
     /// It does not say for which platform the image is.
-    #[error("it does not say `{0}`, so the image's platform is unknown")]
+    #[error("it has no `{0}`, so the image's platform is unknown")]
     NoPlatform(&'static str),
     /// The image is for another platform.
     #[error("the image is for `{os}/{architecture}`, and not for `linux/{wanted}`")]
@@ -427,7 +427,7 @@ mod tests {
             assert_eq!(config.diff_ids, []);
             config.check_platform(Architecture::HOST).unwrap_err().to_string()
         };
-        let unsaid = |field: &str| format!("it does not say `{field}`, so the image's platform is unknown");
+        let unsaid = |field: &str| format!("it has no `{field}`, so the image's platform is unknown");
         assert_eq!(message(""), unsaid("architecture"));
         assert_eq!(message(r#""architecture":"","os":"","#), unsaid("architecture"));
         assert_eq!(message(r#""architecture":"amd64","os":null,"#), unsaid("os"));

@@ -89,7 +89,7 @@ impl Store {
             PullPolicy::Newer => match (self.fetch(reference, registries), stored) {
                 (Err(error), stored) if error.is_silence() => {
                     let image = stored()?.ok_or(error)?;
-                    tracing::warn!("no registry answers for `{reference}`: the image in the store is taken");
+                    tracing::warn!("no registry answers for `{reference}`: the image in the store is used");
                     Ok(image)
                 }
                 (result, _) => result,

@@ -302,7 +302,7 @@ fn names_and_manifests_of_the_version_before_are_read() {
     fs::write(&names, r#"{"version":3}"#).unwrap();
     let message = store.list().unwrap_err();
     assert!(
-        chain(&message).ends_with("has version 3, this program knows 2"),
+        chain(&message).ends_with("has version 3, this version of isopod reads version 2"),
         "{}",
         chain(&message)
     );

@@ -76,11 +76,11 @@ pub(crate) fn decide(
                 .filter(|m| m.asked_by == AskedBy::Implicit)
                 .map(|m| {
                     let begins = match table.content(&m.volume) {
-                        Some(_) => "one of its own, which begins as the image has it",
+                        Some(_) => "one of its own, with the image's files",
                         None => "an empty one",
                     };
                     format!(
-                        "app `{}`: its image wants a volume at `{}`: it gets {begins}",
+                        "app `{}`: its image declares a volume at `{}`: it gets {begins}",
                         app.name,
                         m.target.display()
                     )

@@ -189,23 +189,23 @@ fn kvm(host: &HostReport) -> Finding {
         KvmReport::Tried(Kvm::Unusable(reason)) => Finding::lack(
             TOPIC,
             format!("VMs are emulated, which is slow: {reason}"),
-            "on a host that is a VM itself, let its hypervisor nest VMs; `--accel tcg` is how pods run now",
+            "on a host that is a VM itself, let its hypervisor nest VMs; `--accel tcg` runs pods as they run now",
         ),
         KvmReport::Denied => Finding::lack(
             TOPIC,
-            "VMs are emulated, which is slow: /dev/kvm is not for this user",
+            "VMs are emulated, which is slow: this user may not open /dev/kvm",
             "join its group and log in again: `sudo usermod -aG kvm $USER`",
         ),
         KvmReport::Absent => Finding::lack(
             TOPIC,
             "VMs are emulated, which is slow: there is no /dev/kvm",
-            "switch virtualization on in the firmware, or nested virtualization where this host is a VM; then `sudo modprobe -a kvm_intel \
-             kvm_amd`",
+            "enable virtualization in the firmware, or nested virtualization where this host is a VM; then `sudo \
+             modprobe -a kvm_intel kvm_amd`",
         ),
         KvmReport::NotTried | KvmReport::Tried(Kvm::NotAsked) => Finding::lack(
             TOPIC,
             "not tried: there is no guest to try it with",
-            "mend what is missing, then ask again",
+            "fix what is missing, then run `isopod doctor` again",
         ),
     }
 }
@@ -332,7 +332,7 @@ fn namespaces(host: &HostReport) -> Finding {
             "in a container, let it have CAP_SYS_ADMIN and a writable /proc (`--privileged`)".into()
         }
         (None, HostUser::Ordinary { .. }) => {
-            "run the pod as root, or ask who runs this host for user namespaces".into()
+            "run the pod as root, or ask the host's administrator to allow user namespaces".into()
         }
     };
     let reason = obstacle.map_or_else(|| reason.clone(), |obstacle| obstacle.reason);
@@ -341,7 +341,7 @@ fn namespaces(host: &HostReport) -> Finding {
 
 fn owners(host: &HostReport) -> Finding {
     const TOPIC: &str = "owners";
-    let alone = "every file of a host volume is yours to the host, whoever wrote it";
+    let alone = "on the host every file of a host volume is yours, whoever wrote it";
     match &host.subordinates {
         Subordinates::NotNeeded => Finding::ok(TOPIC, "files of host volumes keep their owners"),
         Subordinates::Available(count) => Finding::ok(
@@ -382,7 +382,7 @@ fn registry(host: &HostReport) -> Finding {
     match &host.registry {
         RegistryReport::Answers(name) => Finding::ok(TOPIC, format!("{name} answers")),
         RegistryReport::Proxy(proxy) => {
-            Finding::ok(TOPIC, format!("through the proxy {proxy}, which was not asked"))
+            Finding::ok(TOPIC, format!("through the proxy {proxy}, which was not tried"))
         }
         RegistryReport::Silent(name, reason) => Finding::lack(
             TOPIC,
@@ -457,7 +457,9 @@ mod tests {
             ("KVM", Level::Lack, "nest", |host| {
                 host.kvm = KvmReport::Tried(Kvm::Unusable("a guest did not come up".into()));
             }),
-            ("KVM", Level::Lack, "mend", |host| host.kvm = KvmReport::NotTried),
+            ("KVM", Level::Lack, "fix what is missing", |host| {
+                host.kvm = KvmReport::NotTried
+            }),
             ("guest", Level::Fault, "chmod", |host| {
                 host.guest = Err(Trouble {
                     what: "cannot read `/boot/vmlinuz-6.8.0-31-generic`".into(),

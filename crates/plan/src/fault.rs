@@ -37,7 +37,7 @@ pub enum Fault {
     #[error("the pod has no app")]
     NoApps,
     /// More apps than the agent's protocol carries.
-    #[error("the pod has {0} apps, and {MAX_APPS} fit")]
+    #[error("the pod has {0} apps, and at most {MAX_APPS} fit")]
     TooManyApps(usize),
     /// A rule between the parts of the pod that is broken: two apps or two volumes of one name.
     #[error(transparent)]
@@ -195,7 +195,7 @@ pub enum TargetFault {
     #[error("the volume is a file, there is nothing below it")]
     BelowFile,
     /// Mounts whose places depend on each other in a circle.
-    #[error("through the links of the volumes it depends on itself")]
+    #[error("symbolic links in volumes make it depend on itself")]
     Unstable,
     /// An old systemd and a long path.
     #[error("systemd {0} in the guest has no unit name for so long a path; 247 and later have")]

@@ -166,7 +166,7 @@ pub fn detach<'a>(
         };
         if let Some((_, place)) = inner.iter().find(|mount| within(mount)) {
             return Err(fault(format!(
-                "volume `{other}` is mounted in it, at `{}`: detach that one before",
+                "volume `{other}` is mounted in it, at `{}`: detach that one first",
                 shown(place)
             )));
         }
@@ -177,8 +177,8 @@ pub fn detach<'a>(
 fn not_of_the_host(volume: &Volume) -> Fault {
     Fault::Host {
         what: format!("cannot attach volume `{}`", volume.name),
-        reason: "only a volume of kind `host` can come to a pod that runs".into(),
-        hint: "an empty volume is the pod's from its start: `isopod run --volume NAME,kind=empty`".into(),
+        reason: "only a volume of kind `host` can be attached to a running pod".into(),
+        hint: "an empty volume is made when the pod starts: `isopod run --volume NAME,kind=empty`".into(),
     }
 }
 
@@ -214,14 +214,13 @@ fn refusals(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Vec<Fault> {
     if coming.mounts.iter().any(|(_, mount)| mount.owners == Owners::App) {
         faults.push(Fault::Volume {
             volume: volume.name.clone(),
-            reason: "its files are given to an app's user (`U`) where the pod starts with it, and not later"
-                .into(),
+            reason: "its files are given to an app's user (`U`) only when the pod starts with it".into(),
         });
     }
     if coming.mounts.is_empty() {
         faults.push(Fault::Volume {
             volume: volume.name.clone(),
-            reason: "no mount says where it is to be".into(),
+            reason: "no mount of it is given".into(),
         });
     }
     faults

@@ -9,7 +9,7 @@ use crate::vm::memory::Shares;
 /// The guest alone keeps an app from writing.
 pub(crate) fn weak_read_only(volume: &VolumeName, app: &AppName) -> String {
     format!(
-        "volume `{volume}` is read-only for app `{app}` by the guest alone, since another mount of it is writable"
+        "volume `{volume}` is read-only for app `{app}` in the guest only, since another mount of it is writable"
     )
 }
 
@@ -25,11 +25,11 @@ pub(crate) fn foreign_user(
         Ownership::ByNumber | Ownership::Mapped(_) => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) if owner == uid => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) => Some(format!(
-            "app `{app}` runs as user {uid}, and your files in volume `{volume}` are user {owner}'s in the guest: it writes \
-             to those whose mode lets others"
+            "app `{app}` runs as user {uid}, and your files in volume `{volume}` belong to user {owner} in the \
+             guest: it can write only to those whose mode allows others"
         )),
         Ownership::RootAsCaller(reason) => Some(format!(
-            "app `{app}` runs as user {uid}, and without root only the guest's root can write as you: \
+            "app `{app}` runs as user {uid}, but without root on the host only user 0 can write to your files: \
              writing to volume `{volume}` may fail (`--user 0` can): {reason}"
         )),
     }
@@ -38,7 +38,8 @@ pub(crate) fn foreign_user(
 /// Files that are made when they are read.
 pub(crate) fn unknown_sizes(volume: &VolumeName) -> String {
     format!(
-        "the files of volume `{volume}` do not report their sizes, as those of /proc and /sys: over virtiofs most read as empty \
+        "the files of volume `{volume}` do not report their sizes, like those of /proc and /sys: over virtiofs most \
+         read as empty \
          (`--transport 9p` reads them)"
     )
 }
@@ -47,8 +48,8 @@ pub(crate) fn unknown_sizes(volume: &VolumeName) -> String {
 pub(crate) fn beyond_memory(shares: &Shares, memory_mib: u32) -> Option<String> {
     (shares.asked_bytes > shares.room_bytes).then(|| {
         format!(
-            "the volumes in memory are to hold {} MiB and get {} MiB together, since the VM has {memory_mib} MiB: `--vm-memory` \
-             gives it more, `medium=disk` keeps them on disk",
+            "the volumes in memory ask for {} MiB together and get {} MiB, since the VM has {memory_mib} MiB: \
+             `--vm-memory` gives it more, `medium=disk` keeps them on disk",
             shares.asked_bytes.div_ceil(1 << 20),
             shares.room_bytes >> 20,
         )

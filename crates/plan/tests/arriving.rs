@@ -176,7 +176,7 @@ fn what_cannot_come_is_refused_with_the_reason() {
     };
     let b = pod(&["b"], RootfsAccess::Writable, &[]);
     let known = running(&first, 0);
-    assert!(why(&pod(&["a"], RootfsAccess::Writable, &[]), &known).contains("a name is used once"));
+    assert!(why(&pod(&["a"], RootfsAccess::Writable, &[]), &known).contains("each name is used once"));
     for share in [Share::None, Share::Devices] {
         let known = RunningPod {
             share,

@@ -183,7 +183,7 @@ fn an_app_is_named_or_all_are_meant() {
     assert!(!plan.shared.read_only);
     assert_eq!(
         plan.notices,
-        ["volume `new` is read-only for app `db` by the guest alone, since another mount of it is writable"]
+        ["volume `new` is read-only for app `db` in the guest only, since another mount of it is writable"]
     );
     assert_eq!(
         case.attach(&[(Some("nobody"), mount("new", "/x")), (None, mount("other", "/y"))]),
@@ -191,7 +191,7 @@ fn an_app_is_named_or_all_are_meant() {
     );
     assert_eq!(
         case.attach(&[]),
-        Err("volume `new`: no mount says where it is to be".into())
+        Err("volume `new`: no mount of it is given".into())
     );
 }
 
@@ -337,7 +337,7 @@ fn a_pod_must_have_a_share() {
     assert_eq!(
         case.attach(&[(None, mount("new", "/x"))]),
         Err("cannot attach volume `new`: each volume of the pod is a device of its own, since there is no mount namespace \
-             here\ncannot attach volume `new`: only a volume of kind `host` can come to a pod that runs"
+             here\ncannot attach volume `new`: only a volume of kind `host` can be attached to a running pod"
             .into())
     );
     // Who names a transport gets the share without a volume, too.
@@ -356,7 +356,7 @@ fn an_ordinary_users_apps_are_distinguished() {
     (case.ownership, case.uid) = (Ownership::RootAsCaller("so it is"), 33);
     let notices = reported(&case);
     assert!(
-        notices[0].starts_with("app `web` runs as user 33, and without root"),
+        notices[0].starts_with("app `web` runs as user 33, but without root"),
         "{notices:?}"
     );
     case.ownership = Ownership::AllAsCaller(Owner { uid: 33, gid: 33 });
@@ -364,7 +364,7 @@ fn an_ordinary_users_apps_are_distinguished() {
     case.ownership = Ownership::AllAsCaller(Owner { uid: 0, gid: 0 });
     let notices = reported(&case);
     assert!(
-        notices[0].contains("your files in volume `new` are user 0's in the guest"),
+        notices[0].contains("your files in volume `new` belong to user 0 in the guest"),
         "{notices:?}"
     );
 }
@@ -389,7 +389,7 @@ fn only_what_came_goes() {
     assert_eq!(try_detach(&b), Ok(()));
     assert_eq!(
         try_detach(&a),
-        Err("volume `a`: volume `b` is mounted in it, at `/x/y`: detach that one before".into())
+        Err("volume `a`: volume `b` is mounted in it, at `/x/y`: detach that one first".into())
     );
     assert_eq!(
         try_detach(&started),

@@ -96,7 +96,7 @@ fn an_ordinary_users_files_are_the_apps_own() {
     // Two users that are not root: the files are root's, and what the others may do their modes say.
     pod.apps[1].overrides.user = Some("7".into());
     assert_eq!(translation(&pod, &known)[1], "--translate-uid=host:0:0:1");
-    assert!(reported(&pod, &known)[0].contains("user 33, and your files in volume `data` are user 0's"));
+    assert!(reported(&pod, &known)[0].contains("user 33, and your files in volume `data` belong to user 0"));
     // The same over 9p; where virtiofsd is too old, as it was.
     pod.apps.truncate(1);
     pod.vm.transport = ShareTransport::NineP;
@@ -208,7 +208,7 @@ fn the_files_of_a_volume_are_given_to_the_app_that_asks() {
         ..mount("tmp", "/d")
     };
     known_other = facts(&other, &[]);
-    assert!(refused(&other, &known_other).contains("no directory or file of the host"));
+    assert!(refused(&other, &known_other).contains("not a directory or file of the host"));
     known.sources.get_mut(&volume_name("data")).unwrap().path = "/home/me".into();
     assert!(refused(&pod, &known).contains("`/home/me` is a system directory"));
     known.sources.get_mut(&volume_name("data")).unwrap().path = "/srv/data".into();

@@ -89,7 +89,7 @@ fn one_file_of_a_volume_is_mounted_as_a_file() {
 fn a_file_that_leads_out_is_refused() {
     let mut pod = with(files("conf", &[("a/../../b", 0o644)]), vec![mount("conf", "/c")]);
     assert!(
-        refused(&pod).contains("volume `conf`: `a/../../b` is no path within it"),
+        refused(&pod).contains("volume `conf`: `a/../../b` is not a path within it"),
         "{}",
         refused(&pod)
     );

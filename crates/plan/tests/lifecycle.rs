@@ -172,9 +172,9 @@ fn a_plan_shows_it() {
     let shown = explain(&Document::from(&planned(&two())));
     for words in [
         "\n         stops when an app has failed\n",
-        "\n  ready  when it says so\n",
+        "\n  ready  when it reports it\n",
         "\n  after  first=started\n",
-        "\n  lives  restart on-failure:3\n",
+        "\n  policy restart on-failure:3\n",
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }

@@ -80,7 +80,7 @@ fn less_than_the_kernel_limits_processor_time_to_is_raised_with_a_notice() {
     assert!(
         plan.notices
             .iter()
-            .any(|notice| notice.contains("10 thousandths of a CPU in place of 5"))
+            .any(|notice| notice.contains("10 thousandths of a CPU instead of 5"))
     );
 }
 
@@ -295,7 +295,8 @@ fn a_limit_below_what_a_program_starts_with_is_raised_with_a_notice() {
     pod.apps[0].overrides.resources.memory_limit_bytes = Some(1 << 20);
     assert_eq!(own_settings(&pod), ["MemoryMax=6291456"]);
     let notices = planned(&pod).notices;
-    let notice = "app `web` may take 6 MiB of memory in place of 1048576 bytes: they are the least that a program starts with";
+    let notice =
+        "app `web` is limited to 6 MiB of memory instead of 1048576 bytes: no program starts with less";
     assert_eq!(notices, [notice]);
     // What it asks for at least is more than that.
     pod.apps[0].overrides.resources.memory_request_bytes = Some(8 << 20);
@@ -323,12 +324,12 @@ fn what_no_vm_could_keep_is_refused() {
     let text = refused(&pod);
     for fault in [
         "its reservation of memory of 9437184 bytes is more than its limit, 8388608",
-        "it asks for more processor time than it may have",
+        "its request of CPU time is more than its limit",
         "its limit of processes is 0",
         "1001 is not between",
         "its soft limit `core` is above the hard one",
-        "`mkdri` is no system call; did you mean `mkdir`?",
-        "`ENO` is no error",
+        "`mkdri` is not a system call; did you mean `mkdir`?",
+        "`ENO` is not an error name",
         "its user is root",
     ] {
         assert!(text.contains(fault), "{fault}: {text}");

@@ -107,11 +107,11 @@ fn a_network_that_cannot_be() {
         (&["10.0.0.0/8"], "overlaps 10.90.0.0/24 of network `first`"),
         (
             &["192.168.0.0/16"],
-            "overlaps 192.168.1.0/24, which the host has a route to",
+            "overlaps 192.168.1.0/24, to which the host has a route",
         ),
         (
             &["10.91.0.7/24"],
-            "`10.91.0.7/24` is an address in the subnet 10.91.0.0/24",
+            "`10.91.0.7/24` is an address in subnet 10.91.0.0/24",
         ),
         (&["10.91.0.0/31"], "no room for a pod"),
         (&["fd00::/127"], "no room for a pod"),
@@ -403,10 +403,13 @@ fn a_pod_that_cannot_join_is_refused_with_the_reason() {
     for (flags, expected) in [
         (&["none-such"][..], "there is no network of that name"),
         (&["front", "front"], "it is named twice"),
-        (&["front,ip=10.90.0.2"], "address 10.90.0.2 is another pod's"),
+        (
+            &["front,ip=10.90.0.2"],
+            "address 10.90.0.2 belongs to another pod",
+        ),
         (&["front,ip=10.90.1.2"], "is not in its subnet"),
         (&["back,ip6=fd00::2"], "it has no IPv6"),
-        (&["front,mac=02:00:00:00:00:01"], "is another pod's"),
+        (&["front,mac=02:00:00:00:00:01"], "belongs to another pod"),
     ] {
         let error = refused(flags, &as_it_is);
         assert!(error.contains(expected), "{flags:?}: {error}");

@@ -24,7 +24,7 @@ pub enum ReadMessageError {
         bytes: u32,
     },
     /// The bytes are no message of the expected kind.
-    #[error("the bytes are no message of this protocol")]
+    #[error("the bytes are not a message of this protocol")]
     Malformed(#[source] postcard::Error),
     /// Something follows the message within its length.
     #[error("{bytes} bytes follow the message within its length")]

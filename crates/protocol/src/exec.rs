@@ -14,13 +14,13 @@ use crate::codec::{ReadMessageError, WriteMessageError, read_message, write_mess
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// A message could not be read.
-    #[error("cannot read what the command says")]
+    #[error("cannot read the command's output")]
     Read(#[source] ReadMessageError),
     /// The stream ended before the command did: the pod has ended, or the agent was lost.
     #[error("the connection to the command has ended before the command did")]
     Ended,
     /// The agent took more input than there was.
-    #[error("the agent claims {claimed} bytes of input taken, which is more than were sent")]
+    #[error("the agent claims to have taken {claimed} bytes of input, which is more than were sent")]
     Credit {
         /// How many it claims.
         claimed: u32,

@@ -73,9 +73,7 @@ pub enum HandshakeError {
     #[error("the other side closed the port during the greeting")]
     Closed,
     /// The other side is of another build.
-    #[error(
-        "the other side speaks version {theirs} of the protocol, this one speaks version {PROTOCOL_VERSION}"
-    )]
+    #[error("the other side uses version {theirs} of the protocol, this one uses version {PROTOCOL_VERSION}")]
     Version {
         /// Its version.
         theirs: u32,

@@ -27,10 +27,10 @@ use crate::prepare::app_record;
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
     /// The pod is only just coming up, or another version's.
-    #[error("nothing is recorded of the pod yet")]
+    #[error("there is no record of the pod yet")]
     NoRecord,
     /// What the pod was asked to be was not recorded.
-    #[error("what the pod was started with is not recorded: some path of it is no UTF-8")]
+    #[error("what the pod was started with is not recorded: some path of it is not UTF-8")]
     NotAsked,
     /// The image or a volume cannot be had.
     #[error(transparent)]

@@ -27,7 +27,7 @@ use crate::record::{HostRoot, ImageRoot};
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The pod is only just coming up, or another version's.
-    #[error("nothing is recorded of the pod yet")]
+    #[error("there is no record of the pod yet")]
     NoRecord,
     /// The source cannot be shared.
     #[error(transparent)]

@@ -118,7 +118,7 @@ pub enum RemoveError {
     #[error("there is no such volume")]
     Missing,
     /// Pods have it.
-    #[error("{} has it", .0.join(", "))]
+    #[error("{} uses it", .0.join(", "))]
     Used(Vec<String>),
     /// Whether a pod has it is not known.
     #[error(transparent)]
@@ -239,7 +239,7 @@ mod tests {
             assert!(!path.exists(), "a new pod would find it");
             Ok(vec!["pod `web`".to_owned()])
         });
-        assert_eq!(used.unwrap_err().to_string(), "pod `web` has it");
+        assert_eq!(used.unwrap_err().to_string(), "pod `web` uses it");
         assert_eq!(fs::read(path.join("file")).unwrap(), b"kept");
         remove(state, "data", || Ok(Vec::new())).unwrap();
         assert_eq!(names(state).unwrap(), Vec::<String>::new());

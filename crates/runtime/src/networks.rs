@@ -59,7 +59,7 @@ pub enum NetworkError {
     #[error("cannot create network `{name}`")]
     Create { name: NetworkName, source: CreateFault },
     /// Pods are in it.
-    #[error("network `{name}` is in use: by {}", pods.join(", "))]
+    #[error("network `{name}` is used by {}", pods.join(", "))]
     Used {
         name: NetworkName,
         /// Their names.

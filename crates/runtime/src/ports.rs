@@ -21,7 +21,7 @@ pub struct PortError {
 /// Why, in plain words where there are some.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "it is taken".into(),
+        io::ErrorKind::AddrInUse => "another process uses it".into(),
         io::ErrorKind::AddrNotAvailable => "the host has no such address".into(),
         io::ErrorKind::PermissionDenied => "an ordinary user may not bind it".into(),
         _ => error.to_string(),
@@ -320,7 +320,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains(&format!("{first}-{first}:80/tcp`: it is taken")),
+                .contains(&format!("{first}-{first}:80/tcp`: another process uses it")),
             "{error}"
         );
         drop(taken);
@@ -336,7 +336,8 @@ mod tests {
             (udp_port, PortProtocol::Udp, "-lunp"),
         ] {
             let error = look(&[port(number, protocol)]).unwrap_err();
-            let expected = format!("cannot publish port `127.0.0.1:{number}:80/{protocol}`: it is taken");
+            let expected =
+                format!("cannot publish port `127.0.0.1:{number}:80/{protocol}`: another process uses it");
             assert_eq!(error.to_string(), expected);
             let hint = error.hint().unwrap();
             assert!(hint.contains(&format!("`ss {ss} 'sport = :{number}'`")), "{hint}");

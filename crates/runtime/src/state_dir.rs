@@ -61,7 +61,7 @@ pub enum StateDirError {
     #[error("cannot use the state directory `{}`", path.display())]
     Look { path: PathBuf, source: io::Error },
     /// It is a file, or something else.
-    #[error("the state directory `{}` is no directory", .0.display())]
+    #[error("the state directory `{}` is not a directory", .0.display())]
     NoDirectory(PathBuf),
     /// It is another user's, or below one of another user.
     #[error("the state directory is not safe: `{}` belongs to uid {owner}, and this command runs as uid {user}", path.display())]

@@ -121,7 +121,9 @@ impl MakeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Restore(_) | Self::Agent(_) => Some("pods start without it: `--start cold` says so".into()),
+            Self::Restore(_) | Self::Agent(_) => {
+                Some("start the pod without a template: `--start cold`".into())
+            }
             Self::Changed => Some("prepare the pod again".into()),
             Self::Late => Some("the host is busy: try again".into()),
             _ => None,
@@ -485,7 +487,7 @@ pub fn spawn(settings: &Settings, vm: &Vm, key: &str) -> io::Result<()> {
     for place in &settings.aside {
         if let Err(error) = fs::write(place, &number) {
             tracing::debug!(
-                "the template's maker does not come to `{}`: {error}",
+                "the process that makes a template cannot join `{}`: {error}",
                 place.display()
             );
         }

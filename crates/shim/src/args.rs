@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 /// Why the command line says nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}; this program is started by containerd: `isopod` is the command for people")]
+#[error("{0}; this program is started by containerd: the command for users is `isopod`")]
 pub(crate) struct UsageError(String);
 
 impl Args {

@@ -48,7 +48,11 @@ impl Command {
         match answers.next().await {
             Ok(Answer::Started) => {}
             Ok(Answer::Failed { status, text }) => return Err(not_executed(&program, status, &text)),
-            Ok(_) => return Err("the agent in the guest did not say whether the command executes".to_owned()),
+            Ok(_) => {
+                return Err(
+                    "the agent in the guest did not report whether the command was executed".to_owned(),
+                );
+            }
             Err(error) => return Err(words(&error)),
         }
         let mut input_open = None;

@@ -36,7 +36,7 @@ pub(crate) enum MirrorError {
     Incomplete { path: PathBuf, fault: String },
     #[error("the guest cannot be reached")]
     Open(#[source] ControlError),
-    #[error("volume `{volume}` of the guest has not got what `{}` holds", path.display())]
+    #[error("volume `{volume}` of the guest was not updated with the contents of `{}`", path.display())]
     Send {
         volume: String,
         path: PathBuf,

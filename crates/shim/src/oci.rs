@@ -55,7 +55,7 @@ pub(crate) fn network(spec: &Spec) -> Result<NetworkOf, Refused> {
         Some(namespace) => Ok(NetworkOf::Namespace(namespace.path.clone())),
         None => Err(Refused::new(
             "the host's network (`hostNetwork`)",
-            "is not a VM's to have: leave it out, or run the pod with another runtime",
+            "is not available in a VM: leave it out, or run the pod with another runtime",
         )),
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn pod(spec: &Spec, network: Option<&Path>) -> Result<PodSpec, Refuse
     if is_the_hosts("ipc") {
         return Err(Refused::new(
             "the host's IPC namespace (`hostIPC`)",
-            "is not there in a VM: leave it out, or run the pod with another runtime",
+            "is not available in a VM: leave it out, or run the pod with another runtime",
         ));
     }
     let mut pod = PodSpec::new(Vec::new());

@@ -19,7 +19,7 @@ pub(crate) fn begin(dir: &Path) {
     let dir = dir.to_owned();
     tokio::spawn(async move {
         if let Err(error) = relay(dir).await {
-            tracing::info!("port-forward is not there: {error}");
+            tracing::info!("port forwarding is not available: {error}");
         }
     });
 }

@@ -66,7 +66,7 @@ pub enum PodFault {
         mount_index: usize,
     },
     /// Two ports of the pod's want one of the host.
-    #[error("ports `{first}` and `{second}` are one port of the host")]
+    #[error("ports `{first}` and `{second}` are the same host port")]
     DoubledPort {
         /// The port declared first.
         first: PortForward,
@@ -430,7 +430,7 @@ mod tests {
         assert!(doubled(&["127.0.0.1:80:1", "127.0.0.2:80:1", "[::]:80:1"]).is_empty());
         assert_eq!(
             doubled(&["127.0.0.1:80:1", "80:2"]),
-            ["ports `127.0.0.1:80:1/tcp` and `80:2/tcp` are one port of the host"]
+            ["ports `127.0.0.1:80:1/tcp` and `80:2/tcp` are the same host port"]
         );
         assert_eq!(
             doubled(&["1-1025:1-1025"]),

@@ -57,7 +57,7 @@ impl FilesVolume {
             let plain = parts.all(|part| matches!(part, Component::Normal(_)));
             if !plain || names != path.components().count() || path.to_str().is_none() {
                 return Some(format!(
-                    "`{}` is no path within it: it must be names with `/` between them",
+                    "`{}` is not a path within it: it must be names with `/` between them",
                     shown(path)
                 ));
             }
@@ -147,12 +147,12 @@ mod tests {
     fn paths_are_names_and_each_is_there_once() {
         assert_eq!(volume(&["a", "b/c", "b/d", "..data", "a b"]).fault(), None);
         for (paths, fault) in [
-            (&["/a"][..], "`/a` is no path within it"),
-            (&["a/../b"], "`a/../b` is no path"),
-            (&["a/./b"], "is no path"),
-            (&["a//b"], "is no path"),
-            (&["a/"], "is no path"),
-            (&[""], "is no path"),
+            (&["/a"][..], "`/a` is not a path within it"),
+            (&["a/../b"], "`a/../b` is not a path"),
+            (&["a/./b"], "is not a path"),
+            (&["a//b"], "is not a path"),
+            (&["a/"], "is not a path"),
+            (&[""], "is not a path"),
             (&["a", "a"], "it has `a` twice"),
             (&["a", "a/b"], "`a/b` leads through a file"),
         ] {

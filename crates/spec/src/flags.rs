@@ -130,7 +130,7 @@ pub enum FlagFault {
     #[error("key `{key}` has no value")]
     NoValue { key: &'static str },
     /// A key has a value that it cannot have.
-    #[error("`{value}` is no value of `{key}`: it must be {expected}")]
+    #[error("`{value}` is not a valid value of `{key}`: it must be {expected}")]
     Value {
         key: &'static str,
         /// Its value, control characters escaped.

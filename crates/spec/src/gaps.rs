@@ -21,7 +21,7 @@ pub struct Written {
 
 /// Something of a pod that the other form has no words for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} cannot be said in {form}: {why}")]
+#[error("{what} cannot be expressed in {form}: {why}")]
 pub struct Gap {
     form: &'static str,
     what: String,

@@ -38,7 +38,7 @@ pub struct LockedImage {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LockFault {
     /// The lock is no lock.
-    #[error("it is no lock of this version of isopod: {0}")]
+    #[error("it is not a lock of this version of isopod: {0}")]
     Form(String),
     /// The pod has an image that the lock does not have.
     #[error("image `{0}` is not in the lock")]
@@ -67,7 +67,7 @@ impl Lock {
         for image in lock.images.values() {
             for digest in std::iter::once(&image.id).chain(&image.manifest) {
                 if !is_digest(digest) {
-                    return Err(LockFault::Form(format!("`{}` is no digest", shown(digest))));
+                    return Err(LockFault::Form(format!("`{}` is not a digest", shown(digest))));
                 }
             }
         }

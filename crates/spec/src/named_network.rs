@@ -30,7 +30,7 @@ pub struct NetworkName(String);
 
 /// Why a text is no [`NetworkName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no name of a network: {reason}", crate::words::shown(.name))]
+#[error("`{}` is not a valid network name: {reason}", crate::words::shown(.name))]
 pub struct InvalidNetworkName {
     pub name: String,
     /// What is wrong with it.
@@ -52,7 +52,9 @@ impl NetworkName {
             name if !name.as_bytes()[0].is_ascii_alphanumeric() => {
                 "it begins with neither a letter nor a digit"
             }
-            name if RESERVED.contains(&name) => "that word says that a pod has no network with a name",
+            name if RESERVED.contains(&name) => {
+                "this word is reserved: it says that a pod has no network with a name"
+            }
             _ => return Ok(Self(name)),
         };
         Err(InvalidNetworkName { name, reason })
@@ -129,7 +131,7 @@ impl FromStr for MacAddress {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = "it is no Ethernet address, `02:00:00:00:00:01`";
+        let form = "it is not an Ethernet address, such as `02:00:00:00:00:01`";
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {

@@ -263,7 +263,7 @@ pub(crate) mod rules {
             return Err("its success threshold must be 1, for nothing runs on after a failure");
         }
         if kind == ProbeKind::Readiness && probe.termination_grace.is_some() {
-            return Err("it ends no app, so it cannot say how long one has to stop");
+            return Err("it ends no app, so it cannot limit how long one takes to stop");
         }
         let grace = probe.termination_grace.unwrap_or_default();
         let times = [probe.initial_delay, probe.period, probe.timeout, grace];

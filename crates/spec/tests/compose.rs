@@ -148,7 +148,7 @@ fn what_is_no_compose_file_is_refused() {
 }
 
 /// The keys of the objects of the specification's schema that the list has by another name.
-const OF_SCHEMA: [(&str, &str); 10] = [
+const OF_SCHEMA: [(&str, &str); 11] = [
     ("file", ""),
     ("service", "/definitions/service"),
     (

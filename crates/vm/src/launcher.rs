@@ -484,7 +484,7 @@ fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
     };
     let (how, resolve) = (OFlags::PATH | OFlags::CLOEXEC | kind, ResolveFlags::NO_SYMLINKS);
     let source = match openat2(CWD, &volume.source, how, Mode::empty(), resolve) {
-        Err(Errno::NOTDIR) => return Err(("it is a directory no more", None)),
+        Err(Errno::NOTDIR) => return Err(("it is no longer a directory", None)),
         Err(Errno::LOOP) => {
             let what = "a symbolic link is in its path, which was not there when it was looked at";
             return Err((what, None));
@@ -498,7 +498,7 @@ fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
         _ => return Err(("it is neither a directory nor a regular file any more", None)),
     };
     if found != volume.kind {
-        return Err(("it is a file no more", None));
+        return Err(("it is no longer a file", None));
     }
     let (device, inode) = (stat.st_dev, stat.st_ino);
     if volume.id.is_some_and(|id| id != FileId { device, inode }) {

@@ -54,10 +54,10 @@ pub enum NetnsError {
     #[error("no interface in it is up and has an address")]
     Empty,
     /// A VM has it.
-    #[error("another pod has its network: there is the interface `{0}`")]
+    #[error("another pod has its network: it has the interface `{0}`")]
     Taken(String),
     /// It is not what it was.
-    #[error("its interfaces, addresses or routes are others than when the pod was prepared")]
+    #[error("its interfaces, addresses or routes have changed since the pod was prepared")]
     Changed,
     /// A program is missing.
     #[error("there is no `{0}`")]
@@ -84,15 +84,15 @@ impl NetnsError {
         let hint = match self {
             Self::Enter(source) => match source.kind() {
                 io::ErrorKind::NotFound => "`ip netns` shows those that have names; they are in `/run/netns`",
-                io::ErrorKind::PermissionDenied => "only root may: run the pod as root",
+                io::ErrorKind::PermissionDenied => "only root may do that: run the pod as root",
                 io::ErrorKind::InvalidInput => {
-                    "it is no network namespace, or whoever made it has unmounted it"
+                    "it is not a network namespace, or whoever made it has unmounted it"
                 }
                 _ => return None,
             },
-            Self::Empty => "whoever made it adds its interfaces before the pod starts",
+            Self::Empty => "its interfaces must be there before the pod starts: whoever made it adds them",
             Self::Changed => "prepare the pod again",
-            Self::Taken(_) => "a namespace is one pod's: end that pod first",
+            Self::Taken(_) => "only one pod can use a namespace: end that pod first",
             Self::NoProgram(_) => "install iproute2: it has `ip` and `tc`",
             Self::Tap(source) if source.kind() == io::ErrorKind::NotFound => {
                 "load the module: `modprobe tun`"
@@ -295,7 +295,7 @@ mod tests {
         let none = read(file.path()).unwrap_err();
         let hint = none.hint().unwrap();
         assert!(
-            hint.contains("no network namespace") || hint.contains("root"),
+            hint.contains("not a network namespace") || hint.contains("root"),
             "{hint}"
         );
         release(Path::new("/run/netns/isopod-none"), ["eth0"]).unwrap();

@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     /// It could not be written, or no answer read.
-    #[error("cannot speak with QEMU")]
+    #[error("cannot communicate with QEMU")]
     Io(#[source] io::Error),
     /// QEMU has ended, or is about to.
     #[error("QEMU has closed its monitor")]

@@ -74,7 +74,7 @@ fn what_a_container_says_of_its_end_is_in_its_status() {
     assert!(words(&status, "silent").1.is_null());
     let text = bench.isopod_command(["status", "words"]).expect(0);
     assert!(
-        text.text().contains("usual: said of its end: one\\ntwo"),
+        text.text().contains("usual: termination message: one\\ntwo"),
         "{}",
         text.text()
     );

@@ -61,7 +61,7 @@ fn pods_of_one_file_start_are_replaced_and_go_together() {
     running.signal(rustix::process::Signal::TERM);
     let out = running.wait();
     assert!(
-        out.stderr.contains("passed over: Service `web`"),
+        out.stderr.contains("are ignored: Service `web`"),
         "{}",
         out.stderr
     );

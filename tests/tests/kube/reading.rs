@@ -63,8 +63,8 @@ fn every_shared_case_is_planned() {
         let out = pod.plan(&[]);
         assert_eq!(out.status, 0, "{name}: {}", out.stderr);
         let notice = match &*name {
-            "multi-kind.yaml" => "passed over: Service `web`",
-            "cpu-small.yaml" => "10 thousandths of a CPU in place of 5",
+            "multi-kind.yaml" => "are ignored: Service `web`",
+            "cpu-small.yaml" => "10 thousandths of a CPU instead of 5",
             "ephemeral-storage.yaml" => "`ephemeral-storage` is not kept",
             "emptydir-mode.yaml" => "tmp-volume: empty, on disk",
             "dev-shm.yaml" => "isopod-apps-c-dev-shm.mount",

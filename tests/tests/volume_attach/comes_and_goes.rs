@@ -175,7 +175,7 @@ fn leaves(bench: &Bench, server: &str, data: &Path) {
     refused(
         &isopod(bench, "volume detach p data"),
         "error: cannot detach volume `data` from pod `p`\n  \
-         caused by: volume `data`: volume `inner` is mounted in it, at `/real/new/data/inner`: detach that one before",
+         caused by: volume `data`: volume `inner` is mounted in it, at `/real/new/data/inner`: detach that one first",
     );
     text(bench, "volume detach p inner");
     let user = [

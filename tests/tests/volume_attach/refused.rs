@@ -87,14 +87,15 @@ fn what_cannot_come_is_refused() {
                 &bench,
                 "volume attach p --volume e,kind=empty --mount volume=e,target=/x,app=a",
             ),
-            "error: cannot attach volume `e`: only a volume of kind `host` can come to a pod that runs\nhint: ",
+            "error: cannot attach volume `e`: only a volume of kind `host` can be attached to a running pod\nhint: ",
         );
         refused(
             &isopod(
                 &bench,
                 "volume attach p --volume e,kind=hos --mount volume=e,targe=/x",
             ),
-            "error: invalid value `e,kind=hos` of `--volume`\n  caused by: `hos` is no value of `kind`: it must be `host`, \
+            "error: invalid value `e,kind=hos` of `--volume`\n  caused by: `hos` is not a valid value of `kind`: it \
+             must be `host`, \
              `empty` or `image`\nerror: invalid value `volume=e,targe=/x` of `--mount`\n",
         );
     });
@@ -145,7 +146,7 @@ fn what_cannot_come_is_refused() {
         );
         refused(
             &attach(&bench, "late", &data, &["target=/x"]),
-            "error: pod `p`: it does not run any more",
+            "error: pod `p`: it is no longer running",
         );
         text(&bench, "start p");
         assert_eq!(sh(&bench, "a", "ls /s/start/in"), "");

@@ -32,8 +32,8 @@ fn an_image_gets_the_volumes_it_wants() {
          /srv/www:\ndeep, er:\nof-the-image\nx\n\n/var/lib/db:\nx\n"
     );
     let note =
-        |path, gets| format!("note: app `web`: its image wants a volume at `{path}`: it gets {gets}\n");
-    let own = "one of its own, which begins as the image has it";
+        |path, gets| format!("note: app `web`: its image declares a volume at `{path}`: it gets {gets}\n");
+    let own = "one of its own, with the image's files";
     assert_eq!(
         out.stderr,
         [

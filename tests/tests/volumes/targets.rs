@@ -30,7 +30,8 @@ fn two_apps_share_a_volume_one_of_them_read_only() {
     );
     let out = pod.run().expect(0);
     assert_eq!(out.text(), "one\ntwo\nrefused\n");
-    let note = "note: volume `data` is read-only for app `reader` by the guest alone, since another mount of it is writable\n";
+    let note = "note: volume `data` is read-only for app `reader` in the guest only, since another mount of it is \
+         writable\n";
     assert_eq!(out.stderr, note);
     assert!(!source.join("new").exists());
 }

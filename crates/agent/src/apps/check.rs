@@ -182,7 +182,7 @@ mod tests {
 
         let (port, asked) = server_of_paths(|_| to("https://example.org/login")).await;
         let done = run(get(port, &[]), None, None).await;
-        assert!(done.success && done.text.contains("another host's"), "{done:?}");
+        assert!(done.success && done.text.contains("on another host"), "{done:?}");
         assert_eq!(asked.lock().unwrap().len(), 1);
 
         let (port, asked) = server_of_paths(to).await;

@@ -69,7 +69,7 @@ fn fault(root: &Path, head: &[u8]) -> Option<String> {
     let interpreter = match (head.strip_prefix(b"#!"), head.starts_with(ELF)) {
         (Some(line), _) => of_script(line).unwrap_or_default(),
         (None, true) if head.len() < MACHINE.end => {
-            return Some("the kernel does not take its format".to_owned());
+            return Some("the kernel cannot execute its format".to_owned());
         }
         (None, true) if is_compatible(&own(), head) => return None,
         (None, true) if is_foreign(&own(), head) => {
@@ -79,12 +79,12 @@ fn fault(root: &Path, head: &[u8]) -> Option<String> {
         (None, true) => of_elf(head)?,
         (None, false) => {
             return Some(
-                "it is no program for this architecture, and no script: those begin with `#!`".to_owned(),
+                "it is neither a program for this architecture nor a script that begins with `#!`".to_owned(),
             );
         }
     };
     if interpreter.is_empty() {
-        return Some("the kernel does not take its format".to_owned());
+        return Some("the kernel cannot execute its format".to_owned());
     }
     let path = Path::new(OsStr::from_bytes(interpreter));
     let name = path.to_string_lossy();
@@ -179,7 +179,7 @@ mod tests {
         (narrow[CLASS], narrow[18], narrow[19]) = (1, if cfg!(target_arch = "x86_64") { 3 } else { 40 }, 0);
         let interpreter = String::from_utf8_lossy(of_elf(&own).unwrap()).into_owned();
         assert!(interpreter.contains("ld-"), "{interpreter}");
-        let sh = "the kernel does not take its format";
+        let sh = "the kernel cannot execute its format";
         for (content, expected) in [
             (
                 &b"#!/bin/none -x\n"[..],
@@ -201,7 +201,7 @@ mod tests {
             (&own[..18], Some(sh)),
             (
                 b"echo x\n",
-                Some("it is no program for this architecture, and no script: those begin with `#!`"),
+                Some("it is neither a program for this architecture nor a script that begins with `#!`"),
             ),
         ] {
             assert_eq!(fault(dir.path(), content).as_deref(), expected);

@@ -57,12 +57,12 @@ impl Paused {
             .held
             .send_if_modified(|held| held.insert(app, cgroup.clone()).is_none());
         if !new {
-            return Err("the app is paused already".to_owned());
+            return Err("the app is already paused".to_owned());
         }
         let frozen = freeze(&cgroup).await;
         frozen.map_err(|error| {
             let _ = self.unpause(app);
-            format!("cannot hold the app's processes: {error}")
+            format!("cannot freeze the app's processes: {error}")
         })
     }
 
@@ -159,7 +159,7 @@ mod tests {
         paused.until(0, true).await;
         paused.until(1, false).await;
         let again = paused.pause(0, "/a.service").await;
-        assert_eq!(again.unwrap_err(), "the app is paused already");
+        assert_eq!(again.unwrap_err(), "the app is already paused");
         paused.unpause(0).unwrap();
         assert_eq!((paused.contains(0), state().as_str()), (false, "0"));
 

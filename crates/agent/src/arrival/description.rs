@@ -14,7 +14,7 @@ pub(crate) enum DescriptionError {
         #[source]
         source: io::Error,
     },
-    #[error("`{}` does not describe what comes", .path.display())]
+    #[error("`{}` is not a valid description of what the host sends", .path.display())]
     Parse {
         path: PathBuf,
         #[source]

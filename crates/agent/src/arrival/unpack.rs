@@ -19,9 +19,9 @@ const MAX_TARGET: u64 = 4096;
 /// Why the files are not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
-    #[error("cannot read the files that come")]
+    #[error("cannot read the files that the host sends")]
     Read(#[source] io::Error),
-    #[error("cannot write `{}` of the files that come", .path.display())]
+    #[error("cannot write `{}` of the files that the host sends", .path.display())]
     Write {
         path: PathBuf,
         #[source]
@@ -190,7 +190,7 @@ mod tests {
             let error = unpack(content, &dir.path().join("root")).unwrap_err();
             assert_eq!(error.to_string(), words);
         };
-        let unreadable = "cannot read the files that come";
+        let unreadable = "cannot read the files that the host sends";
         says(&[b'x'; 512], unreadable);
         let tree = dir.path().join("tree");
         fs::create_dir_all(tree.join("a")).unwrap();
@@ -204,7 +204,7 @@ mod tests {
         let at = dir.path().join("root/a");
         says(
             &archive,
-            &format!("cannot write `{}` of the files that come", at.display()),
+            &format!("cannot write `{}` of the files that the host sends", at.display()),
         );
     }
 }

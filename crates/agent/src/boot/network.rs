@@ -30,7 +30,7 @@ fn failed(action: String) -> impl FnOnce(io::Error) -> NetworkError {
 
 /// Sets the interfaces up.
 pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
-    let netlink = Netlink::open().map_err(failed("speak to the kernel's routing".to_owned()))?;
+    let netlink = Netlink::open().map_err(failed("open the kernel's routing socket".to_owned()))?;
     let mut found = Vec::new();
     for (i, interface) in network.interfaces.iter().enumerate() {
         let device = format!("eth{i}");
@@ -48,7 +48,7 @@ pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
         if *device != interface.name {
             netlink
                 .rename(*index, &interface.name)
-                .map_err(failed(format!("call an interface `{}`", interface.name)))?;
+                .map_err(failed(format!("rename an interface to `{}`", interface.name)))?;
         }
     }
     found
@@ -58,14 +58,14 @@ pub(crate) fn set_up(network: &GuestNetwork) -> Result<(), NetworkError> {
 
 /// Sets an interface up whose device is called otherwise so far, and is down.
 pub(crate) fn set_up_as(device: &str, interface: &GuestInterface) -> Result<(), NetworkError> {
-    let netlink = Netlink::open().map_err(failed("speak to the kernel's routing".to_owned()))?;
+    let netlink = Netlink::open().map_err(failed("open the kernel's routing socket".to_owned()))?;
     let index = netlink
         .index(device)
         .map_err(failed(format!("find the interface `{device}`")))?;
     if device != interface.name {
         netlink
             .rename(index, &interface.name)
-            .map_err(failed(format!("call an interface `{}`", interface.name)))?;
+            .map_err(failed(format!("rename an interface to `{}`", interface.name)))?;
     }
     set_up_interface(&netlink, index, interface)
 }

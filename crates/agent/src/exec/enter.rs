@@ -138,9 +138,9 @@ pub(crate) struct Execute {
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnterError {
-    #[error("cannot read what to do")]
+    #[error("cannot read the command")]
     Job(#[source] io::Error),
-    #[error("cannot read what to do")]
+    #[error("cannot read the command")]
     Parse(#[source] serde_json::Error),
     #[error("the app is not running")]
     Gone,
@@ -342,7 +342,7 @@ fn start(
     }
     if let Some(child) = step("begin a process", forked)? {
         let [a, b, c, d] = child.as_raw_nonzero().get().to_le_bytes();
-        step("say which process it is", socket.write_all(&[0, a, b, c, d]))?;
+        step("report the new process", socket.write_all(&[0, a, b, c, d]))?;
         step("begin a process", name.write_all(&[0]))?;
         return Ok(Entered::Started(child));
     }

@@ -46,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(super) enum VolumeError {
     #[error("the session has ended")]
     Ended,
-    #[error("`{0}` is no path of a unit")]
+    #[error("`{0}` is not the path of a unit")]
     UnitPath(String),
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -73,7 +73,7 @@ pub(super) enum VolumeError {
         unit: String,
         reason: String,
     },
-    #[error("app `{0}` does not come to rest")]
+    #[error("app `{0}` did not settle: its processes keep changing")]
     Restless(String),
     #[error("cannot unmount `{}`", .place.display())]
     Unmount {

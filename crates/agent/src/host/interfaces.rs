@@ -81,7 +81,7 @@ fn named(interfaces: &Path, mac: Mac) -> Option<String> {
 /// Takes the interface from the apps. One that is not there has gone.
 pub(super) fn remove(name: &str) -> Result<(), String> {
     if name.contains('/') || name.starts_with('.') {
-        return Err("it is no name of an interface".to_owned());
+        return Err("it is not the name of an interface".to_owned());
     }
     let device = match fs::read_link(Path::new(INTERFACES).join(name).join("device")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

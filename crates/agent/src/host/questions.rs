@@ -127,7 +127,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(futures::future::join_all(apps.iter().map(of)).await);
         }
         // The session's own to answer.
-        Question::Arrived(_, _, reply) => drop(reply.send(Err("nothing can come now".to_owned()))),
+        Question::Arrived(_, _, reply) => drop(reply.send(Err("no app can be added now".to_owned()))),
         Question::Set(app, properties, reply) => {
             let set = match apps.get(usize::from(app)).filter(|app| !has_gone(app)) {
                 Some(app) => manager.set(&app.unit, &properties).await.map_err(words),
@@ -136,7 +136,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
             let _ = reply.send(set);
         }
         Question::Restart(app, _, reply) => drop(reply.send(Err(format!("app {app} is not restarted")))),
-        Question::Forget(_, reply) => drop(reply.send(Err("nothing can go now".to_owned()))),
+        Question::Forget(_, reply) => drop(reply.send(Err("no app can be removed now".to_owned()))),
         Question::Reload(reply) => drop(reply.send(manager.reload().await.map_err(words))),
         Question::Start(unit, reply) => drop(reply.send(manager.start(&unit).await.map_err(words))),
         Question::Rest(unit, reply) => drop(reply.send(manager.rest(&unit).await.map_err(words))),
@@ -201,7 +201,7 @@ pub(super) fn command_of(running: Running, request: Request) -> Result<Job, Stri
         None => launch.env,
     };
     let env = environment::of_command(of_app, request.env, request.terminal.is_some());
-    let env = env.map_err(|name| format!("`{}` is no name of a variable", name.escape_debug()))?;
+    let env = env.map_err(|name| format!("`{}` is not the name of a variable", name.escape_debug()))?;
     let mut process = launch.process;
     if let Some(dir) = request.working_dir {
         process.working_dir = dir;

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 /// Why a volume has not got new content.
 #[derive(Debug, thiserror::Error)]
 enum RefillError {
-    #[error("the archive did not come")]
+    #[error("cannot receive the archive")]
     Receive(#[source] CopyError),
     #[error("there is no volume of files `{}`", .0.escape_debug())]
     Absent(String),
@@ -28,7 +28,7 @@ enum RefillError {
     Unpack(#[source] UnpackError),
     #[error("cannot change the volume")]
     Change(#[source] io::Error),
-    #[error("it was ended")]
+    #[error("it was cancelled")]
     Ended,
 }
 
@@ -84,7 +84,7 @@ fn refill(dir: &Path, archive: &[u8]) -> Result<(), RefillError> {
 fn change(dir: &Path, coming: &Path) -> io::Result<()> {
     let wanted = coming.symlink_metadata()?;
     if !wanted.is_dir() {
-        return Err(io::Error::other("the archive is of no directory"));
+        return Err(io::Error::other("the archive does not contain a directory"));
     }
     let now = dir.metadata()?;
     if (now.uid(), now.gid(), now.mode()) != (wanted.uid(), wanted.gid(), wanted.mode()) {

@@ -28,9 +28,9 @@ const UNHURRIED: Duration = Duration::from_secs(5);
 pub(crate) enum ServeError {
     #[error("cannot start the event loop")]
     Runtime(#[source] io::Error),
-    #[error("no systemd")]
+    #[error("cannot use systemd")]
     Systemd(#[source] ManagerError),
-    #[error("no port to the host")]
+    #[error("cannot use the port to the host")]
     Port(#[source] PortError),
     #[error("cannot read random bytes")]
     Random(#[source] io::Error),

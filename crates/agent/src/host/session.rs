@@ -59,7 +59,7 @@ const OUT_OF_MEMORY: &str = "oom-kill";
 pub(crate) enum SessionError {
     #[error("the host has closed the port")]
     HostGone,
-    #[error("the port failed")]
+    #[error("the connection over the port failed")]
     Mux(#[source] MuxError),
     #[error("the host opened no control stream")]
     NoControl,
@@ -69,9 +69,9 @@ pub(crate) enum SessionError {
     Write(#[source] WriteMessageError),
     #[error("cannot open a stream to the host")]
     Open(#[source] OpenError),
-    #[error("systemd is lost")]
+    #[error("the connection to systemd is lost")]
     Systemd(#[source] ManagerError),
-    #[error("systemd has hung up")]
+    #[error("systemd has closed the connection")]
     SystemdGone,
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum MountError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot make the layer that takes the writes in `{}`", .path.display())]
+    #[error("cannot make the writable layer in `{}`", .path.display())]
     Upper {
         path: PathBuf,
         #[source]

@@ -46,12 +46,12 @@ pub(crate) fn is_id(id: u32) -> bool {
 /// Becomes `identity`, bound by what `process` may do but for its filter ([`confine`]).
 pub(crate) fn assume(process: &GuestProcess, identity: &GuestIdentity) -> Result<(), AssumeError> {
     for rlimit in &process.rlimits {
-        step("limit the process as the app is", limits::set(rlimit))?;
+        step("set the app's limits", limits::set(rlimit))?;
     }
     bound(process.capabilities)?;
     become_user(identity)?;
     if process.no_new_privileges {
-        step("forgo new privileges", set_no_new_privs(true))?;
+        step("set `no_new_privs`", set_no_new_privs(true))?;
     }
     Ok(())
 }

@@ -52,14 +52,14 @@ impl CopyPlace {
         let (app, path) = match rest.split_once(':') {
             Some((app, path)) if !is_path(rest.as_bytes()) => {
                 let app = AppName::new(app)
-                    .map_err(|error| format!("its app is no name: {}", invalid_name(error)))?;
+                    .map_err(|error| format!("its app is not a valid name: {}", invalid_name(error)))?;
                 (Some(app), path)
             }
             _ => (None, rest),
         };
         if pod.is_empty() || path.is_empty() {
             return Err(
-                "it is not POD:[APP:]PATH; a path of this host's with a colon begins with `./`".to_owned(),
+                "it is not POD:[APP:]PATH; a path of the host with a colon begins with `./`".to_owned(),
             );
         }
         Ok(Self::App {

@@ -40,7 +40,7 @@ pub(crate) enum ArgFault {
         place: &'static str,
     },
     /// Something stands beside a file that describes the whole pod.
-    #[error("`{what}` stands beside `{file}`, which describes the whole pod")]
+    #[error("`{what}` cannot be used with `{file}`, which describes the whole pod")]
     BesideFile {
         /// What stands there.
         what: String,
@@ -48,10 +48,10 @@ pub(crate) enum ArgFault {
         file: &'static str,
     },
     /// A flag of the whole pod behind the first app.
-    #[error("`{flag}` belongs to the whole pod and stands behind `---`")]
+    #[error("`{flag}` belongs to the whole pod, but stands after `---`")]
     PodFlagOfLaterApp { flag: String },
     /// A volume of the whole pod behind the first app.
-    #[error("volume `{volume}` belongs to the whole pod and is declared behind `---`")]
+    #[error("volume `{volume}` belongs to the whole pod, but is declared after `---`")]
     VolumeOfLaterApp { volume: VolumeName },
     /// A flag that does not exist.
     #[error("unknown flag `{flag}`")]
@@ -68,10 +68,10 @@ pub(crate) enum ArgFault {
         hint: &'static str,
     },
     /// The value of a switch is not true or false.
-    #[error("`{value}` is not a value of `{flag}`: it must be `true` or `false`")]
+    #[error("`{value}` is not a valid value of `{flag}`: it must be `true` or `false`")]
     NotSwitched { flag: String, value: String },
     /// Another fault of the flags of an app behind `---`, as clap puts it.
-    #[error("flags behind `---`: {message}")]
+    #[error("flags after `---`: {message}")]
     AppUsage { message: String },
     /// A flag that is for pod files stands without one.
     #[error("`{flag}` is for pod files, and there is no `--file`")]
@@ -80,16 +80,16 @@ pub(crate) enum ArgFault {
     #[error("image `{image}` has a group both in `--user` and in `--group`")]
     DoubledGroup { image: String },
     /// The same limit twice, in two forms.
-    #[error("`--cpu-quota` stands beside `--cpus`")]
+    #[error("`--cpu-quota` cannot be used with `--cpus`")]
     CpusAndQuota,
     /// A health check is described and left out.
-    #[error("`--no-healthcheck` stands beside another flag of the health check")]
+    #[error("`--no-healthcheck` cannot be used with another flag of the health check")]
     HealthCheckAndNone,
     /// The image is not a reference.
     #[error(transparent)]
     Reference(InvalidReference),
     /// No name can be made of the image.
-    #[error("no app name can be made of image `{image}`")]
+    #[error("no app name can be made from image `{image}`")]
     NoDefaultName { image: String },
     /// A flag's value.
     #[error(transparent)]
@@ -98,16 +98,18 @@ pub(crate) enum ArgFault {
     #[error("`--publish` needs a network, and `--network none` leaves the pod without")]
     PublishWithoutNetwork,
     /// Ports are published of a pod in a network namespace.
-    #[error("`--publish` is not for a pod in a network namespace, whose maker publishes its ports")]
+    #[error(
+        "`--publish` cannot be used with a network namespace: whoever made the namespace publishes its ports"
+    )]
     PublishIntoNamespace,
     /// What a pod has in a network with a name, and no such network.
-    #[error("`{flag}` is for a pod in a network with a name")]
+    #[error("`{flag}` needs a network with a name")]
     WithoutNamedNetwork { flag: &'static str },
     /// Which of several networks is meant.
-    #[error("`{flag}` does not say in which of the pod's networks")]
+    #[error("`{flag}` does not say which of the pod's networks it is for")]
     InWhichNetwork { flag: &'static str },
     /// Networks with names beside another kind.
-    #[error("a pod in networks with names has no other network")]
+    #[error("a pod in networks with names cannot have another network")]
     NetworksBeside,
     /// Another rule between the parts of the pod.
     #[error(transparent)]
@@ -119,12 +121,12 @@ impl ArgFault {
     pub(crate) fn hint(&self) -> Option<String> {
         let text = match self {
             Self::DetachKeys(_) => {
-                "write `ctrl-p,ctrl-q`, with commas between the keys; nothing, where none is to detach"
+                "write `ctrl-p,ctrl-q`, with commas between the keys, or nothing to have no such keys"
             }
             Self::NoImage { .. } => {
                 "write `isopod run IMAGE`, such as `isopod run oci:DIR`; `isopod run --help` shows more"
             }
-            Self::BesideFile { .. } => "leave it out, or describe the pod with flags alone",
+            Self::BesideFile { .. } => "leave it out, or describe the pod with flags only",
             Self::PodFlagOfLaterApp { flag } if flag == "--name" => {
                 "name the pod before the first image; an app's name is `--app-name`"
             }
@@ -151,9 +153,9 @@ impl ArgFault {
                 "name it: `--network NAME`, after `isopod network create NAME`"
             }
             Self::InWhichNetwork { .. } => {
-                "write it behind the network: `--network NAME,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS`"
+                "write it after the network's name: `--network NAME,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS`"
             }
-            Self::NetworksBeside => "leave out either",
+            Self::NetworksBeside => "leave one of them out",
             Self::PublishIntoNamespace => "leave it out; of CNI's plugins `portmap` does it",
             Self::Reference(fault) => return fault.hint(),
             Self::Flag(fault) => return fault.hint(),

@@ -19,14 +19,14 @@ const fn refused(command: &'static str, flags: &'static [&'static str], hint: &'
 
 const LATEST: &str = "name the pod: `$(isopod ps -lq)` is the one that was made last";
 const PODS_OF_FILES: &str = "`isopod run -d -f FILE` has the flags of a pod: write it so";
-const CREDENTIALS: &str = "log in before: `isopod login`";
+const CREDENTIALS: &str = "log in first: `isopod login`";
 const AUTHFILE: &str = "name it by the variable: `REGISTRY_AUTH_FILE=FILE isopod ...`";
 const CERTIFICATES: &str = "add the registry's certificate to those that the host trusts";
 const TLS: &str = "name the registry in registries.conf(5), with `insecure = true`";
-const HEADING: &str = "a template prints no head: `--format '{{.Name}}'`";
+const HEADING: &str = "a template prints no header: `--format '{{.Name}}'`";
 const SORTED: &str = "sort(1) sorts what a template prints: `--format '{{.CreatedAt}} {{.ID}}' | sort`";
 const ALL_OF_THEM: &str = "name them all: `$(isopod volume ls -q)`";
-const UNIT: &str = "what a unit says besides is in a file of its own: `systemctl edit UNIT`";
+const UNIT: &str = "other settings of a unit go into a drop-in file: `systemctl edit UNIT`";
 const CLUSTER: &str = "a named volume is a directory of this host, and of no cluster: leave it out";
 const COUNTED: &str = "what it uses is counted by the VM, and shown once: leave it out";
 const ADDRESSES: &str =
@@ -47,7 +47,7 @@ const TABLE: &[Refused] = &[
     refused(
         "cp",
         &["--overwrite"],
-        "a directory replaces no file, nor a file a directory: remove it before",
+        "a directory replaces no file, nor a file a directory: remove it first",
     ),
     refused("diff", &["--latest"], LATEST),
     refused("exec", &["--latest"], LATEST),
@@ -104,7 +104,7 @@ const TABLE: &[Refused] = &[
     refused(
         "image fetch",
         &["--disable-content-trust"],
-        "policy.json(5) says whose images are taken: leave it out",
+        "policy.json(5) decides which images are accepted: leave it out",
     ),
     refused("image fetch", &["--authfile"], AUTHFILE),
     refused("image fetch", &["--cert-dir"], CERTIFICATES),
@@ -128,7 +128,7 @@ const TABLE: &[Refused] = &[
     refused(
         "image list",
         &["--history"],
-        "an image has the names that it has: leave it out",
+        "no record is kept of an image's earlier names: leave it out",
     ),
     refused("image list", &["--noheading"], HEADING),
     refused("image list", &["--sort"], SORTED),
@@ -155,7 +155,7 @@ const TABLE: &[Refused] = &[
     refused(
         "kube play",
         &["--build", "--context-dir"],
-        "build the image before, with buildah(1), and name it in the file: `oci-archive:FILE`",
+        "build the image first, with buildah(1), and name it in the file: `oci-archive:FILE`",
     ),
     refused(
         "kube play",
@@ -195,7 +195,7 @@ const TABLE: &[Refused] = &[
     refused(
         "kube play",
         &["--userns"],
-        "a pod has a kernel of its own: `hostUsers` in the file says nothing here, leave it out",
+        "a pod has a kernel of its own: `hostUsers` in the file has no effect here: leave it out",
     ),
     refused(
         "list",
@@ -207,7 +207,7 @@ const TABLE: &[Refused] = &[
     refused(
         "list",
         &["--ns"],
-        "a pod has a kernel of its own, and no namespace of the host's: leave it out",
+        "a pod has a kernel of its own, and no namespace of the host: leave it out",
     ),
     refused("list", &["--sort"], SORTED),
     refused("login", &["--authfile"], AUTHFILE),
@@ -264,13 +264,13 @@ const TABLE: &[Refused] = &[
     refused(
         "network create",
         &["--config-from", "--config-only", "--ingress"],
-        "a network is this host's alone: name what it is to have",
+        "a network belongs to this host only: give it its own options",
     ),
     refused("network ls", &["--noheading"], HEADING),
     refused(
         "network rm",
         &["--time"],
-        "stop the network's pods before: `isopod stop -t SECONDS POD`",
+        "stop the network's pods first: `isopod stop -t SECONDS POD`",
     ),
     refused(
         "port",
@@ -292,12 +292,12 @@ const TABLE: &[Refused] = &[
     refused(
         "prepare",
         &["--attach"],
-        "say it when it is started: `isopod start -a POD`",
+        "attach when it is started: `isopod start -a POD`",
     ),
     refused(
         "ps",
         &["--ns"],
-        "a pod has a kernel of its own, and no namespace of the host's: leave it out",
+        "a pod has a kernel of its own, and no namespace of the host: leave it out",
     ),
     refused("ps", &["--pod"], "each line is a pod: leave it out"),
     refused("ps", &["--sort"], SORTED),
@@ -318,12 +318,12 @@ const TABLE: &[Refused] = &[
     refused(
         "stop",
         &["--signal"],
-        "send it before: `isopod kill -s SIGNAL POD`; `isopod run --stop-signal` sets it for good",
+        "send it first: `isopod kill -s SIGNAL POD`; `isopod run --stop-signal` sets it for good",
     ),
     refused(
         "restart",
         &["--signal"],
-        "send it before: `isopod kill -s SIGNAL POD`; `isopod run --stop-signal` sets it for good",
+        "send it first: `isopod kill -s SIGNAL POD`; `isopod run --stop-signal` sets it for good",
     ),
     refused("top", &["--latest"], LATEST),
     refused(
@@ -369,7 +369,7 @@ const TABLE: &[Refused] = &[
     refused(
         "volume rm",
         &["--time"],
-        "stop the volume's pods before: `isopod stop -t SECONDS POD`",
+        "stop the volume's pods first: `isopod stop -t SECONDS POD`",
     ),
     refused(
         "wait",

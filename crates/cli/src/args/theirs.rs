@@ -37,8 +37,8 @@ const VOLUME_PATH: &str =
     "its files are at `isopod volume inspect -f '{{.Mountpoint}}' NAME`: tar(1) packs and unpacks them there";
 const SEARCH: &str =
     "registries have pages for that; `skopeo list-tags docker://NAME` lists the tags of an image";
-const TRUST: &str = "policy.json(5) says whose images are taken; skopeo(1) signs them";
-const UNTAG: &str = "`isopod rmi NAME` takes one of several names away";
+const TRUST: &str = "policy.json(5) decides which images are accepted; skopeo(1) signs them";
+const UNTAG: &str = "`isopod rmi NAME` removes one of several names";
 const INIT: &str = "`isopod start POD` makes the VM and starts the apps";
 const MACHINE: &str = "each pod comes with a VM of its own: leave it out";
 const QUADLET: &str = "`isopod generate systemd POD` writes a unit";
@@ -49,7 +49,7 @@ const DAEMON: &str = "there is no daemon that it could configure";
 pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     (
         "artifact",
-        Refused("oras(1) and skopeo(1) fetch what is no image"),
+        Refused("oras(1) and skopeo(1) fetch artifacts that are not images"),
     ),
     ("attach", Same),
     (
@@ -191,7 +191,7 @@ pub(super) const COMMANDS: &[(&str, Meaning)] = &[
     ("network rm", Same),
     (
         "network update",
-        Refused("make it anew: `isopod network rm NAME`, `isopod network create ...`"),
+        Refused("create it again: `isopod network rm NAME`, `isopod network create ...`"),
     ),
     ("node", Refused(SWARM)),
     ("pause", Same),

@@ -243,7 +243,7 @@ fn flags_in_every_form() {
     }
     assert_eq!(
         faults("run --rm=yes oci:a"),
-        ["`yes` is not a value of `--rm`: it must be `true` or `false`"]
+        ["`yes` is not a valid value of `--rm`: it must be `true` or `false`"]
     );
 }
 
@@ -469,13 +469,18 @@ fn pod_manifests() {
         ("run --pod-manifest pod.json --sysctl a=b", "--sysctl"),
         ("run --pod-manifest pod.json -p 80:80", "--publish"),
     ] {
-        let expected = format!("`{word}` stands beside `--pod-manifest`, which describes the whole pod");
+        let expected =
+            format!("`{word}` cannot be used with `--pod-manifest`, which describes the whole pod");
         assert!(faults(line)[0].starts_with(&expected), "{line}");
     }
     assert!(
-        faults("run -f pod.yaml --mount volume=a,target=/a")[0].starts_with("`--mount` stands beside `-f`")
+        faults("run -f pod.yaml --mount volume=a,target=/a")[0]
+            .starts_with("`--mount` cannot be used with `-f`")
     );
-    assert!(faults("run -f pod.yaml --pod-manifest a")[0].starts_with("`--pod-manifest` stands beside `-f`"));
+    assert!(
+        faults("run -f pod.yaml --pod-manifest a")[0]
+            .starts_with("`--pod-manifest` cannot be used with `-f`")
+    );
 }
 
 #[test]

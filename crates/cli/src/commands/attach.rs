@@ -140,7 +140,7 @@ impl Attach {
         match failed {
             // Who reads no more wants no more.
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-            Some(error) => Err(Report::text(format!("cannot write what the apps wrote: {error}")).into()),
+            Some(error) => Err(Report::text(format!("cannot write the apps' output: {error}")).into()),
             None => target.exit_code(),
         }
     }

@@ -90,7 +90,7 @@ impl Commit {
         let record = record.ok_or_else(|| Report::text("the pod's record has no such app"))?;
         let Some(image) = record.root.image_id() else {
             let report = Report::text(format!(
-                "the root of app `{}` is a host directory, and not an image that another could begin with",
+                "the root of app `{}` is a host directory, and not an image on which another can be based",
                 record.name
             ));
             return Err(report
@@ -178,7 +178,7 @@ impl Commit {
 pub(super) fn name(text: &str) -> Result<String, String> {
     match ImageReference::parse(text.as_ref()) {
         Ok(ImageReference::Registry(reference)) if reference.digest.is_none() => Ok(reference.stored_name()),
-        Ok(_) => Err("it is no NAME or NAME:TAG".to_owned()),
+        Ok(_) => Err("it is neither NAME nor NAME:TAG".to_owned()),
         Err(error) => Err(invalid(&error.reason, error.hint())),
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn script(shell: Shell) -> Result<String, Report> {
     let shells = Shells::builtins();
     let completer = shells
         .completer(shell.as_str())
-        .ok_or_else(|| Report::text("this build completes in no such shell"))?;
+        .ok_or_else(|| Report::text("there are no completions for this shell"))?;
     completer.write_registration(VARIABLE, "isopod", "isopod", "isopod", &mut script)?;
     Ok(String::from_utf8_lossy(&script).into_owned())
 }

@@ -119,7 +119,8 @@ fn awaited(pods: &Pods, pod: &PodEntry, needed: &[Dependency]) -> Result<PodEntr
             return Err(Report::text(format!(
                 "project `{}` ended before its services were ready",
                 pod.label()
-            )));
+            ))
+            .hint(Some("see their output: `isopod compose logs`".into())));
         };
         let apps = seen
             .status
@@ -132,7 +133,7 @@ fn awaited(pods: &Pods, pod: &PodEntry, needed: &[Dependency]) -> Result<PodEntr
                 Come::Yes => {}
                 Come::NotYet => waits = true,
                 Come::Never(why) => {
-                    let hint = format!("see what it wrote: `isopod compose logs {}`", dependency.app);
+                    let hint = format!("see its output: `isopod compose logs {}`", dependency.app);
                     return Err(Report::text(format!(
                         "service `{}`, which is needed, {why}",
                         dependency.app

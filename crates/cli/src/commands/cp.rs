@@ -115,7 +115,7 @@ impl Cp {
         let (way, pod, app, path) = match (&self.source, &self.target) {
             (P::App { .. }, P::App { .. }) => {
                 let hint = "from app to app: `isopod cp POD:PATH - | isopod cp - POD:PATH`";
-                return Err(Report::text("one side of a copy is this host")
+                return Err(Report::text("one side of a copy must be on this host")
                     .hint(Some(hint.into()))
                     .into());
             }
@@ -123,7 +123,7 @@ impl Cp {
             (here, P::App { pod, app, path }) => (Way::In(here), pod, app, path),
             _ => {
                 let hint = "write it as POD:PATH, or as POD:APP:PATH where the pod has several apps";
-                return Err(Report::text("one side of a copy is in a pod")
+                return Err(Report::text("one side of a copy must be in a pod")
                     .hint(Some(hint.into()))
                     .into());
             }
@@ -131,7 +131,7 @@ impl Cp {
         if self.target == P::Stream && io::stdout().is_terminal() {
             let hint = "give it to tar, `| tar x`, or to a file, `> FILE`";
             return Err(
-                Report::text("standard output is a terminal, which an archive is not for")
+                Report::text("standard output is a terminal, and an archive is not text")
                     .hint(Some(hint.into()))
                     .into(),
             );

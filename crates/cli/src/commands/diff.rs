@@ -43,7 +43,7 @@ impl Diff {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let pods = pods(settings)?;
         let pod = find(&pods, &self.pod)?;
-        let app = meant_app(&pod, self.app.as_ref(), "name one behind the pod")?;
+        let app = meant_app(&pod, self.app.as_ref(), "name one after the pod")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

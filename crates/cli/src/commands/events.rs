@@ -86,7 +86,7 @@ impl Events {
         }
         if reader.skipped() > 0 {
             output::note(&format!(
-                "{} lines of the events were left out: they are torn, or another version's",
+                "{} lines of the events were left out: they are incomplete, or from another version",
                 reader.skipped()
             ));
         }

@@ -82,12 +82,12 @@ impl Exec {
         check_live(&pod)?;
         let stdin = std::io::stdin();
         if self.tty && self.interactive && !stdin.is_terminal() {
-            return Err(Report::text("standard input is no terminal")
+            return Err(Report::text("standard input is not a terminal")
                 .hint(Some("leave `--tty` out".into()))
                 .into());
         }
         let request = Request {
-            app: meant_app(&pod, self.app.as_ref(), "name one behind the pod")?,
+            app: meant_app(&pod, self.app.as_ref(), "name one after the pod")?,
             argv: self.command.to_vec(),
             env: self.variables(settings)?,
             user: self.user.clone(),
@@ -217,7 +217,7 @@ async fn converse(pod: &PodEntry, request: Request, exec: &Exec) -> Result<ExitC
             // Who reads no more ends the command with this process.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::from(NOT_READ)),
             Err(error) => {
-                return Err(Report::text(format!("cannot write what the command wrote: {error}")).into());
+                return Err(Report::text(format!("cannot write the command's output: {error}")).into());
             }
         }
     }

@@ -44,12 +44,12 @@ impl Export {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         if self.output.is_none() && io::stdout().is_terminal() {
-            let report = Report::text("standard output is a terminal, which an archive is not for");
+            let report = Report::text("standard output is a terminal, and an archive is not text");
             return Err(report.hint(Some("name a file: `-o FILE`".into())).into());
         }
         let pods = pods(settings)?;
         let pod = find(&pods, &self.pod)?;
-        let app = meant_app(&pod, self.app.as_ref(), "name one behind the pod")?;
+        let app = meant_app(&pod, self.app.as_ref(), "name one after the pod")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

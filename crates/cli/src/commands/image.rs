@@ -118,7 +118,7 @@ impl<'a> Images<'a> {
         let image = self.find(word)?;
         match platform {
             Some(wanted) if Architecture::read(&image.architecture) != Some(wanted) => {
-                let what = format!("image `{word}` is of linux/{}", image.architecture);
+                let what = format!("image `{word}` is for linux/{}", image.architecture);
                 let hint = format!(
                     "a name has one platform: `isopod pull --platform linux/{} {word}`",
                     wanted.name()

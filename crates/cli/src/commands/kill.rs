@@ -58,8 +58,8 @@ fn send(pod: &PodEntry, only: Option<&AppName>, signal: u8) -> Result<(), Report
         .filter(|(i, _)| app.is_none_or(|app| usize::from(app) == *i));
     if !apps.is_empty() && !meant.any(|(_, app)| app.state == AppState::Running) {
         let what = match only {
-            Some(name) => format!("app `{name}` does not run"),
-            None => "none of its apps runs".to_owned(),
+            Some(name) => format!("app `{name}` is not running"),
+            None => "none of its apps is running".to_owned(),
         };
         return Err(Report::text(format!("pod `{}`: {what}", pod.label())));
     }

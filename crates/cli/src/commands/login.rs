@@ -64,7 +64,7 @@ fn asked(what: &str) -> Result<String, Report> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(
-            Report::text("standard input is no terminal to ask for credentials on")
+            Report::text("standard input is not a terminal, so credentials cannot be asked for")
                 .hint(Some("write `--username USER --password-stdin`".into())),
         );
     }

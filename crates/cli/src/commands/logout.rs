@@ -27,7 +27,9 @@ impl Logout {
         if files.is_empty() {
             let what = format!("there are no credentials for `{registry}`");
             return Err(Report::text(what)
-                .hint(Some("those of a credential helper are its own to forget".into()))
+                .hint(Some(
+                    "a credential helper keeps its own, and removes them itself".into(),
+                ))
                 .into());
         }
         for file in files {

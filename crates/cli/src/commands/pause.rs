@@ -110,8 +110,8 @@ fn meant(apps: &[AppStatus], only: Option<u16>, change: &AppChange) -> Result<Ve
         .map(|(i, _)| *i)
         .collect();
     match (running.is_empty(), meant.is_empty(), pauses) {
-        (true, ..) => Err("nothing of it runs"),
-        (_, true, true) => Err("it is paused already"),
+        (true, ..) => Err("none of its apps is running"),
+        (_, true, true) => Err("it is already paused"),
         (_, true, false) => Err("it is not paused"),
         _ => Ok(meant),
     }
@@ -126,21 +126,24 @@ mod tests {
     fn what_cannot_be_paused_is_said() {
         let names = ["a", "b", "c"].map(|name| AppName::new(name).unwrap());
         let mut apps = Status::starting(names.into_iter()).apps;
-        assert_eq!(meant(&apps, None, &AppChange::Pause), Err("nothing of it runs"));
+        assert_eq!(
+            meant(&apps, None, &AppChange::Pause),
+            Err("none of its apps is running")
+        );
         for app in &mut apps[..2] {
             app.state = AppState::Running;
         }
         assert_eq!(meant(&apps, None, &AppChange::Pause), Ok(vec![0, 1]));
         assert_eq!(
             meant(&apps, Some(2), &AppChange::Pause),
-            Err("nothing of it runs")
+            Err("none of its apps is running")
         );
         assert_eq!(meant(&apps, None, &AppChange::Unpause), Err("it is not paused"));
         apps[0].paused = true;
         assert_eq!(meant(&apps, None, &AppChange::Pause), Ok(vec![1]));
         assert_eq!(
             meant(&apps, Some(0), &AppChange::Pause),
-            Err("it is paused already")
+            Err("it is already paused")
         );
         assert_eq!(meant(&apps, None, &AppChange::Unpause), Ok(vec![0]));
     }

@@ -161,10 +161,7 @@ fn verify(document: &Document, tree: &GuestTree) -> Result<(), Report> {
         .filter(|line| !line.is_empty() && !elsewhere(line))
         .collect();
     if findings.is_empty() {
-        output::note(&format!(
-            "systemd's verifier has nothing against the {} units",
-            names.len()
-        ));
+        output::note(&format!("systemd's verifier accepts the {} units", names.len()));
         return Ok(());
     }
     let mut what = String::from("systemd's verifier does not accept the units:");

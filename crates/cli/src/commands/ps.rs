@@ -178,7 +178,7 @@ pub(crate) fn pod_filter(text: &str) -> Result<PodFilter, String> {
     match key {
         "name" => match Regex::new(value) {
             Ok(_) => Ok(PodFilter::Name(value.to_owned())),
-            Err(error) => Err(format!("it is no regular expression: {error}")),
+            Err(error) => Err(format!("it is not a valid regular expression: {error}")),
         },
         "id" => Ok(PodFilter::Id(value.to_owned())),
         "label" => Ok(PodFilter::Label(LabelFilter::read(value))),

@@ -65,7 +65,7 @@ impl Start {
         };
         if self.interactive && !reads(&pod) {
             let text = format!(
-                "pod `{}` was made without `--interactive`: its apps read nothing",
+                "pod `{}` was made without `--interactive`: its apps have no standard input",
                 pod.label()
             );
             output::note(&text);

@@ -58,7 +58,7 @@ impl Top {
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         let columns = Columns::parse(&self.options).map_err(|reason| {
             Report::text(format!("`{}`: {reason}", self.options.join(" ").escape_debug()))
-                .hint(Some("`isopod top --help` says which there are".into()))
+                .hint(Some("`isopod top --help` lists them".into()))
         })?;
         let pod = find(&pods(settings)?, &self.pod)?;
         check_live(&pod)?;

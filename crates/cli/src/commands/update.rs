@@ -98,7 +98,7 @@ impl Update {
             && self.restart.is_some_and(|restart| restart != RestartPolicy::No)
         {
             let text = format!(
-                "pod `{}`: an app that has input and is not restarted cannot be so from now on",
+                "pod `{}`: an app with input and without a restart policy cannot get one while it runs",
                 pod.label()
             );
             return Err(Report::text(text).hint(Some(

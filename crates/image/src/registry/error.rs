@@ -62,7 +62,7 @@ pub enum PullError {
         scheme: &'static str,
     },
     /// registries.conf forbids it.
-    #[error("`{name}` is blocked: registries.conf says so for `{prefix}`")]
+    #[error("`{name}` is blocked: registries.conf blocks `{prefix}`")]
     Blocked {
         /// The image.
         name: String,
@@ -79,7 +79,7 @@ pub enum PullError {
         source: Box<ureq::Error>,
     },
     /// An answer broke off.
-    #[error("the answer from `{url}` broke off")]
+    #[error("the answer from `{url}` was cut off")]
     Body {
         /// What was asked for.
         url: String,
@@ -142,7 +142,7 @@ pub enum PullError {
         max: u64,
     },
     /// Content is not what it was asked for by.
-    #[error("`{url}` gives content with digest `{actual}`, not `{expected}`")]
+    #[error("`{url}` sent content with digest `{actual}`, not `{expected}`")]
     Digest {
         /// What was asked for.
         url: String,
@@ -151,7 +151,7 @@ pub enum PullError {
         actual: Digest,
     },
     /// A blob has another size than the manifest says.
-    #[error("`{url}` gives another size than the {expected} bytes that the manifest says")]
+    #[error("`{url}` sent another size than the {expected} bytes of the manifest")]
     Size {
         /// What was asked for.
         url: String,
@@ -159,10 +159,10 @@ pub enum PullError {
         expected: u64,
     },
     /// The file that a blob goes to cannot be written.
-    #[error("cannot write what was downloaded")]
+    #[error("cannot write the downloaded data")]
     Write(#[source] io::Error),
     /// Another download of the same image failed.
-    #[error("the download was given up")]
+    #[error("the download was cancelled")]
     Stopped,
 }
 
@@ -193,10 +193,11 @@ impl PullError {
                 credentials: false,
                 ..
             } => Some(format!(
-                "is the name right? A private image needs credentials: `isopod login {registry}` keeps them"
+                "is the name right? A private image needs credentials: `isopod login {registry}` stores them"
             )),
             Self::Refused { registry, .. } => Some(format!(
-                "the credentials that are kept for `{registry}` do not open it: `isopod login {registry}` keeps others"
+                "the stored credentials for `{registry}` do not give access to it: `isopod login {registry}` \
+                 replaces them"
             )),
             Self::Request { source, proxy, .. } => match &**source {
                 error if is_untrusted(error) => Some(
@@ -207,7 +208,7 @@ impl PullError {
                     "a registry that speaks plain HTTP needs `insecure = true` in registries.conf".to_owned(),
                 ),
                 ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => Some(
-                    "the proxy wants a user name and a password: `https_proxy=http://USER:PASSWORD@HOST:PORT`"
+                    "the proxy needs a user name and a password: `https_proxy=http://USER:PASSWORD@HOST:PORT`"
                         .to_owned(),
                 ),
                 _ if proxy.is_some() => Some(

@@ -22,7 +22,7 @@ use super::{PullError, Registries};
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// It names no registry.
-    #[error("`{0}` is no registry: it must be `HOST[:PORT]`")]
+    #[error("`{0}` is not a registry: it must be `HOST[:PORT]`")]
     Registry(String),
     /// The registry does not take the credentials, or does not answer.
     #[error("cannot log in to `{registry}`")]

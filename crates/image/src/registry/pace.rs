@@ -25,7 +25,7 @@ pub(super) struct TooSlow {
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (floor, seconds) = (self.floor, self.window.as_secs_f64());
-        write!(f, "it came at less than {floor} bytes a second for {seconds} s")
+        write!(f, "it was slower than {floor} bytes a second for {seconds} s")
     }
 }
 

@@ -111,7 +111,7 @@ pub enum SourceError {
         actual: Digest,
     },
     /// A blob is not part of a container image.
-    #[error("`{digest}` has media type `{media_type}`, which no container image for Linux has there")]
+    #[error("`{digest}` has media type `{media_type}`, which is not that of a container image for Linux")]
     MediaType { digest: Digest, media_type: String },
     /// There is no image at all.
     #[error("`{path}` holds no image")]
@@ -200,7 +200,7 @@ impl SourceError {
                 // Images without a name are listed by digest, and cannot be chosen.
                 let name = names.iter().find(|name| !name.starts_with("sha256:"))?;
                 Some(format!(
-                    "put the name behind the path: `{}:{name}`",
+                    "put the name after the path: `{}:{name}`",
                     path.display()
                 ))
             }
@@ -256,7 +256,8 @@ impl Source {
         let config = ImageConfig::read(&document).map_err(invalid)?;
         config.check_platform(architecture).map_err(invalid)?;
         if !config.odd_env.is_empty() {
-            tracing::warn!(entries = ?config.odd_env, "left out what is no variable (`NAME=VALUE`) of the image's environment");
+            tracing::warn!(entries = ?config.odd_env, "left out entries of the image's environment that are not \
+                 `NAME=VALUE`");
         }
         if config.diff_ids.len() != layers.len() {
             let (layers, diff_ids) = (layers.len(), config.diff_ids.len());
@@ -295,7 +296,7 @@ impl<R: Read> Read for Bounded<R> {
         self.left = self
             .left
             .checked_sub(n as u64)
-            .ok_or_else(|| io::Error::other("the image is larger uncompressed than any may be"))?;
+            .ok_or_else(|| io::Error::other("the image is larger uncompressed than the limit"))?;
         Ok(n)
     }
 }

@@ -40,7 +40,9 @@ pub enum LoadError {
         source: serde_json::Error,
     },
     /// A file was written by another version of Isopod.
-    #[error("file `{path}` in the image store has version {version}, this program knows {known}")]
+    #[error(
+        "file `{path}` in the image store has version {version}, this version of isopod reads version {known}"
+    )]
     Version {
         path: PathBuf,
         version: u32,

@@ -33,7 +33,7 @@ fn user_names_and_passwords() {
     world.auth(&world.registry.host.clone(), "user:wrong");
     let message = world.refused(&name);
     assert!(
-        message.contains("refuses access to `x`") && message.contains("do not open it"),
+        message.contains("refuses access to `x`") && message.contains("do not give access to it"),
         "{message}"
     );
     world.auth(&format!("{}/x", world.registry.host), "user:pass:word");
@@ -203,10 +203,7 @@ fn what_was_tampered_with_is_refused() {
             }
         });
         let message = world.refused(&format!("{}/x:1", proxy.host));
-        assert!(
-            message.contains("gives content with digest `sha256:"),
-            "{message}"
-        );
+        assert!(message.contains("sent content with digest `sha256:"), "{message}");
         assert!(world.store().list().unwrap().is_empty());
     }
 }
@@ -221,10 +218,7 @@ fn a_layer_that_was_tampered_with_is_refused() {
         _ => Answer::Tamper,
     });
     let message = world.refused(&format!("{}/x:1", proxy.host));
-    assert!(
-        message.contains("gives content with digest `sha256:"),
-        "{message}"
-    );
+    assert!(message.contains("sent content with digest `sha256:"), "{message}");
     world.store().collect(false, |_| false).unwrap();
     assert!(world.blobs().is_empty());
     world.fetch(&format!("{}/x:1", world.registry.host));

@@ -106,7 +106,7 @@ fn compressed_archives_that_are_refused() {
     let error = world.store.import(&write(&whole)).unwrap_err();
     let message = chain(&error);
     assert!(
-        message.ends_with("the image is larger uncompressed than any may be"),
+        message.ends_with("the image is larger uncompressed than the limit"),
         "{message}"
     );
 }

@@ -33,7 +33,7 @@ pub(crate) fn place(words: &LastWords, image: Option<&dyn Lookup>) -> Option<Pat
 pub(crate) fn fault(app: &App, image: Option<&dyn Lookup>) -> Option<String> {
     let path = app.last_words.path.as_deref()?;
     let what = format!(
-        "it cannot say why it ended in `{}`",
+        "it cannot write why it ended to `{}`",
         isopod_spec::words::shown(path)
     );
     let found = match image.map(|image| path::resolve(image, path)) {

@@ -177,10 +177,10 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
             .cpu_request_millis
             .is_some_and(|request| request > limit)
     {
-        faults.push("it asks for more processor time than it may have".to_owned());
+        faults.push("its request of CPU time is more than its limit".to_owned());
     }
     if resources.pids_limit == Some(0) {
-        faults.push("its limit of processes is 0; one is the least".to_owned());
+        faults.push("its limit of processes is 0; the least is 1".to_owned());
     }
     if let Some(adj) = resources
         .oom_score_adj
@@ -220,8 +220,8 @@ pub(crate) fn raised(app: &App, config: &RunConfig) -> Option<String> {
     let asked = app.overrides.resources.or(config.resources).cpu_limit_millis?;
     (asked < MIN_CPU_MILLIS).then(|| {
         format!(
-            "app `{}` may take {MIN_CPU_MILLIS} thousandths of a CPU in place of {asked}: they are the least that the \
-             kernel limits it to",
+            "app `{}` is limited to {MIN_CPU_MILLIS} thousandths of a CPU instead of {asked}: the kernel has no \
+             lower limit",
             app.name
         )
     })
@@ -242,7 +242,7 @@ pub(crate) fn beyond(vm: &Vm, app: &App, limits: &Limits) -> Vec<String> {
     let mut notices = Vec::new();
     if let Some(asked) = limits.raised_from {
         notices.push(format!(
-            "app `{}` may take {} MiB of memory in place of {asked} bytes: they are the least that a program starts with",
+            "app `{}` is limited to {} MiB of memory instead of {asked} bytes: no program starts with less",
             app.name,
             MIN_MEMORY_BYTES >> 20
         ));
@@ -279,17 +279,20 @@ fn syscalls(
     let unknown = filter.names.iter().filter(|name| !is_syscall(name));
     let mut faults: Vec<String> = unknown
         .map(|name| match nearest_syscall(name) {
-            Some(near) => format!("`{}` is no system call; did you mean `{near}`?", shown(name)),
-            None => format!("`{}` is no system call; syscalls(2) lists them", shown(name)),
+            Some(near) => format!("`{}` is not a system call; did you mean `{near}`?", shown(name)),
+            None => format!("`{}` is not a system call; syscalls(2) lists them", shown(name)),
         })
         .collect();
     if filter.names.is_empty() {
-        faults.push("its filter of system calls names none".to_owned());
+        faults.push("its filter of system calls is empty".to_owned());
     }
     if let Refusal::Errno(name) = &filter.refusal
         && errno_number(name).is_none()
     {
-        faults.push(format!("`{}` is no error; errno(3) lists them", shown(name)));
+        faults.push(format!(
+            "`{}` is not an error name; errno(3) lists them",
+            shown(name)
+        ));
     }
     if !faults.is_empty() {
         return Err(faults);
@@ -341,7 +344,7 @@ fn confined(
     match filter::program(architecture, rules) {
         Some(program) => Ok(Syscalls { program, words }),
         None => Err(vec![
-            "its rules on system calls are more than the kernel takes (4096 instructions)".to_owned(),
+            "its rules on system calls exceed the kernel's limit (4096 instructions)".to_owned(),
         ]),
     }
 }

@@ -271,7 +271,7 @@ const NUL_IN_ARGUMENT: &str = "an argument holds a NUL byte";
 /// What keeps a path from being passed to the guest's kernel.
 fn path_fault(path: &Path) -> Option<&'static str> {
     match path.to_str() {
-        None => Some("it is no UTF-8"),
+        None => Some("it is not UTF-8"),
         Some(text) if text.contains('\0') => Some("it holds a NUL byte"),
         Some(text) if text.len() > unit::PATH_MAX => Some("a path has at most 4095 bytes"),
         Some(_) => None,
@@ -501,7 +501,7 @@ fn named(names: &[String]) -> Result<BTreeSet<String>, String> {
             continue;
         }
         let known = capability::read(name)
-            .ok_or_else(|| format!("`{name}` is no capability; capabilities(7) lists them"))?;
+            .ok_or_else(|| format!("`{name}` is not a capability; capabilities(7) lists them"))?;
         set.insert(known.to_owned());
     }
     Ok(set)
@@ -517,7 +517,7 @@ fn stop_signal(signal: Option<&str>) -> Result<String, String> {
             .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
     };
     if !valid(signal) {
-        return Err(format!("`{}` is no signal", signal.escape_debug()));
+        return Err(format!("`{}` is not a signal", signal.escape_debug()));
     }
     if signal.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) {
         return Ok(signal.to_owned());
@@ -541,7 +541,7 @@ fn stop_signal(signal: Option<&str>) -> Result<String, String> {
     {
         return Ok(format!("SIG{bare}"));
     }
-    Err(format!("`{signal}` is no signal"))
+    Err(format!("`{signal}` is not a signal"))
 }
 
 #[cfg(test)]

@@ -86,7 +86,10 @@ pub(crate) fn faults(spec: &PodSpec, facts: &Facts) -> Vec<Fault> {
             "its root would be the host's own root, `/`; name a directory that holds a root filesystem for it"
                 .to_owned()
         } else if path.to_str().is_none() {
-            format!("its root `{}` is no UTF-8, which the guest needs", path.display())
+            format!(
+                "its root `{}` is not UTF-8, which the guest needs",
+                path.display()
+            )
         } else {
             return None;
         };
@@ -107,13 +110,13 @@ pub(crate) fn notices(spec: &PodSpec, app: &App, process: &Process, ownership: O
         Ownership::ByNumber | Ownership::Mapped(_) => None,
         Ownership::AllAsCaller(Owner { uid: owner, .. }) => (owner != uid).then(|| {
             format!(
-                "app `{}` runs as user {uid}, and all files in its root are user {owner}'s, those that it makes too: it writes \
-                 where the mode lets others (`--rootfs DIR:O` keeps owners)",
+                "app `{}` runs as user {uid}, and all files in its root belong to user {owner}, new ones too: it \
+                 can write only where the mode allows others (`--rootfs DIR:O` keeps owners)",
                 app.name
             )
         }),
         Ownership::RootAsCaller(reason) => Some(format!(
-            "app `{}` runs as user {uid}, and without root only the guest's root can write to its root as you: {reason}",
+            "app `{}` runs as user {uid}, but without root on the host only user 0 can write to its root: {reason}",
             app.name
         )),
     };

@@ -53,7 +53,7 @@ impl Update {
             );
         }
         match *self == Self::default() {
-            true => Err("nothing is to be changed".to_owned()),
+            true => Err("there is nothing to change".to_owned()),
             false => Ok(()),
         }
     }

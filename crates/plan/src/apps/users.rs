@@ -35,7 +35,7 @@ const ROOT: &str = "root";
 fn is_id(id: u32, asked: &str) -> Result<u32, String> {
     match id {
         u32::MAX => Err(format!(
-            "`{asked}` is {id}, the number of no user and no group; 4294967294 is the largest"
+            "`{asked}` is {id}, which is not a valid user or group number; 4294967294 is the largest"
         )),
         id => Ok(id),
     }
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(ids(Some("4294967294"), None), Ok((u32::MAX - 1, 0)));
         for (user, group) in [("4294967295", None), ("0", Some("4294967295"))] {
             let refused = ids(Some(user), group).unwrap_err();
-            assert!(refused.contains("the number of no user"), "{refused}");
+            assert!(refused.contains("not a valid user or group number"), "{refused}");
         }
         let extra = db.identity(None, None, ImageGroups::Never, &[u32::MAX]);
         assert!(extra.is_err());

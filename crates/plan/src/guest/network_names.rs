@@ -60,7 +60,7 @@ impl Names<'_> {
             Ok(found) if found.node.as_ref().is_none_or(is_directory) => found.path,
             _ => {
                 return Some(format!(
-                    "app `{}`: its image's `{NAMES_DIR}` is no directory, so it gets no `{NAMES_DIR}/hosts`",
+                    "app `{}`: its image's `{NAMES_DIR}` is not a directory, so it gets no `{NAMES_DIR}/hosts`",
                     app.name
                 ));
             }

@@ -18,7 +18,7 @@ pub(crate) fn sysctls(spec: &PodSpec) -> Result<Vec<Sysctl>, Vec<Fault>> {
     for sysctl in &spec.sysctls {
         let (name, value) = (&sysctl.name, &sysctl.value);
         let fault = if !is_name(name) {
-            "it is no name of one, such as `net.core.somaxconn`"
+            "it is not a name of one, such as `net.core.somaxconn`"
         } else if value.is_empty() || value.contains(['\0', '\n']) {
             "its value must be a line of text"
         } else {

@@ -13,10 +13,10 @@ pub enum AddressFault {
     #[error("address {address} is not in its subnet {subnet}")]
     Outside { address: IpAddr, subnet: IpNet },
     /// The one that was asked for is the subnet's own, or its router's.
-    #[error("address {0} cannot be a pod's: it is that of the subnet or of its router")]
+    #[error("address {0} cannot be given to a pod: it is the address of the subnet or of its router")]
     Reserved(IpAddr),
-    /// The one that was asked for is another pod's.
-    #[error("address {0} is another pod's")]
+    /// The one that was asked for belongs to another pod.
+    #[error("address {0} belongs to another pod")]
     Taken(IpAddr),
     /// Every one is a pod's.
     #[error("all addresses of {0} are taken")]

@@ -55,13 +55,13 @@ pub struct Surroundings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateFault {
     /// The name is taken.
-    #[error("there is one of that name")]
+    #[error("a network of that name already exists")]
     Exists,
     /// Two of a kind.
     #[error("subnets {0} and {1} are both IPv4 or both IPv6, and a network has one of each")]
     TwoOfAKind(IpNet, IpNet),
     /// It is not the first address of it that was written.
-    #[error("`{0}` is an address in the subnet {1}")]
+    #[error("`{0}` is an address in subnet {1}, not a subnet")]
     HostBits(IpNet, IpNet),
     /// No pod fits into it.
     #[error("subnet {0} has no room for a pod")]
@@ -77,14 +77,14 @@ pub enum CreateFault {
         network: NetworkName,
     },
     /// The host has a route there.
-    #[error("subnet {subnet} overlaps {other}, which the host has a route to")]
+    #[error("subnet {subnet} overlaps {other}, to which the host has a route")]
     OfTheHost {
         subnet: IpNet,
         /// Where the route leads.
         other: IpNet,
     },
     /// The gateway is in none of its subnets.
-    #[error("gateway {0} is no address of a subnet of the network")]
+    #[error("gateway {0} is not an address in a subnet of the network")]
     Gateway(IpAddr),
     /// The MTU is none.
     #[error("a network with IPv6 cannot have an MTU of {0} bytes: it is from {min} to {max}", min = MTU.start(), max = MTU.end())]

@@ -418,7 +418,7 @@ pub struct GuestFile {
     pub mode: String,
 }
 
-/// A text of the host: a string, or where it is no UTF-8 its bytes in hexadecimal.
+/// A text of the host: a string, or where it is not UTF-8 its bytes in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TextOrHex {

@@ -141,7 +141,7 @@ impl<'a> Index<'a> {
         let mut access = match mount.read_only {
             ReadOnly::No => "writable".to_owned(),
             ReadOnly::Host => "read-only, by the host".to_owned(),
-            ReadOnly::Guest => "read-only, by the guest alone".to_owned(),
+            ReadOnly::Guest => "read-only, in the guest only".to_owned(),
         };
         let options = self
             .mounts
@@ -192,10 +192,10 @@ fn explain_app(out: &mut String, app: &App, index: &Index<'_>) {
         let _ = writeln!(out, "  after  {}", app.depends_on.join(", "));
     }
     if app.notifies {
-        out.push_str("  ready  when it says so\n");
+        out.push_str("  ready  when it reports it\n");
     }
     if let Some(restart) = &app.restart {
-        let _ = writeln!(out, "  lives  restart {restart}");
+        let _ = writeln!(out, "  policy restart {restart}");
     }
     for check in &app.health {
         let _ = writeln!(out, "  {}  {}", check.name, check.does);
@@ -278,7 +278,7 @@ fn from(mount: &AppMount, volume: Option<&Volume>) -> String {
         let _ = write!(text, " over {transport}");
     }
     if mount.origin == MountOrigin::Implicit {
-        text.push_str(", wanted by the image");
+        text.push_str(", declared by the image");
     }
     text
 }

@@ -356,7 +356,7 @@ fn refusals(running: &RunningPod, spec: &PodSpec) -> Vec<Fault> {
         if running.apps.contains(&app.name) {
             faults.push(Fault::App {
                 app: app.name.clone(),
-                reason: "the pod has or had an app of this name, and a name is used once; `--app-name` gives another".into(),
+                reason: "the pod has or had an app of this name, and each name is used once; `--app-name` gives another".into(),
             });
         }
     }
@@ -364,9 +364,9 @@ fn refusals(running: &RunningPod, spec: &PodSpec) -> Vec<Fault> {
         let reason = match &volume.kind {
             _ if running.volumes.contains(&volume.name) => "the pod has a volume of this name",
             VolumeKind::Empty(empty) if empty.medium == Medium::Disk && empty.size_bytes.is_some() => {
-                "a volume on a disk of its own can only be the pod's from its start"
+                "a volume on a disk of its own must be in the pod from its start"
             }
-            VolumeKind::Image(_) => "an image as a volume can only be the pod's from its start",
+            VolumeKind::Image(_) => "an image as a volume must be in the pod from its start",
             _ => continue,
         };
         faults.push(Fault::Volume {

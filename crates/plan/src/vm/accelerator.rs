@@ -41,7 +41,7 @@ fn no_kvm(reason: &str) -> Fault {
     Fault::Host {
         what: "cannot run with KVM".into(),
         reason: reason.to_owned(),
-        hint: "leave `--accel` away, or say `--accel tcg`: the VM is emulated then".into(),
+        hint: "leave `--accel` out, or write `--accel tcg`: the VM is emulated then".into(),
     }
 }
 

@@ -75,7 +75,7 @@ pub fn qemu_user(
         (HostUser::Root, _, OwnUsers::Available) => QemuUser::Own,
         (HostUser::Root, _, OwnUsers::Unavailable(reason)) => {
             notices.push(format!(
-                "QEMU runs as root, without capabilities: no user of its own is to be had here: {reason}"
+                "QEMU runs as root, without capabilities: it cannot have a user of its own here: {reason}"
             ));
             QemuUser::Caller
         }
@@ -89,14 +89,15 @@ pub fn confinement(namespaces: &Namespaces, notices: &mut Vec<String>) -> Confin
         Namespaces::Available => return Confinement::Own,
         Namespaces::WithoutNetwork(reason) => {
             notices.push(format!(
-                "a guest that breaks out of its VM can connect where you can: no network namespace is to be had here: {reason}"
+                "a guest that breaks out of its VM can connect where you can: QEMU cannot have a network namespace \
+                 here: {reason}"
             ));
             return Confinement::OwnButNetwork;
         }
         Namespaces::Unavailable(reason) | Namespaces::WithoutRoot(reason) => reason,
     };
     notices.push(format!(
-        "a guest that breaks out of its VM sees your files: no root of its own is to be had here: {reason}"
+        "a guest that breaks out of its VM sees your files: QEMU cannot have a root of its own here: {reason}"
     ));
     Confinement::Host
 }

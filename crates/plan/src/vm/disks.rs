@@ -179,7 +179,7 @@ pub(crate) fn disk_faults<'a>(
         Err(NoWritable::Full(free)) if wanted => Some(Fault::Host {
             what: "cannot keep volumes on disk".into(),
             reason: format!("the disk with the state directory has {} MiB left", free >> 20),
-            hint: "make room, name another directory (`--dir`), or say `medium=memory`".into(),
+            hint: "make room, name another directory (`--dir`), or write `medium=memory`".into(),
         }),
         _ => None,
     };
@@ -187,7 +187,7 @@ pub(crate) fn disk_faults<'a>(
         what: "cannot keep volumes on disk".into(),
         reason: "`mkfs.ext4` and `debugfs` were not found".into(),
         hint: format!(
-            "{}, or say `medium=memory`",
+            "{}, or write `medium=memory`",
             host.distribution.install(Need::Ext4)
         ),
     });

@@ -66,7 +66,8 @@ pub(crate) fn give<'a>(
         let of_host = given.table.get(name).map(|volume| &volume.kind);
         if !matches!(of_host, Some(VolumeKind::Host(_))) {
             refuse(
-                "it is no directory or file of the host; an empty volume says its own `uid` and `gid`".into(),
+                "it is not a directory or file of the host; an empty volume has its own `uid` and `gid`"
+                    .into(),
             );
             continue;
         }

@@ -130,7 +130,7 @@ pub fn network(
             what: "cannot give the pod a network".into(),
             reason: format!("the kernel {} has no `{MODULE}`", guest.release),
             hint: format!(
-                "say `--network none`, or use the distribution's general kernel; {}",
+                "write `--network none`, or use the distribution's general kernel; {}",
                 facts.host.distribution.install(Need::Kernel)
             ),
         });

@@ -201,7 +201,7 @@ fn duplicate_tags(volumes: &[SharedVolume]) -> Vec<Fault> {
         .map(|volume| Fault::Volume {
             volume: volume.name.clone(),
             reason: format!(
-                "its tag `{}` is another volume's too; name it otherwise",
+                "another volume has its tag `{}` too; give it another name",
                 volume.tag()
             ),
         })

@@ -118,12 +118,12 @@ pub fn start(mode: StartMode, qemu: &Qemu, facts: &TemplateFacts) -> Result<Star
         StartMode::Auto | StartMode::Cold => Ok(cold(reason, None)),
     };
     if !has_templates(qemu.architecture) {
-        let reason = format!("VMs of {} are not saved", qemu.architecture);
-        return cannot(reason, "leave `--start` away: it is booted then");
+        let reason = format!("VMs for {} cannot be saved", qemu.architecture);
+        return cannot(reason, "leave `--start` out: the VM is booted then");
     }
     let Some(restored) = restored(qemu) else {
         let reason = format!("it has more than {PLACES} devices, for which a template has no places");
-        return cannot(reason, "leave `--start` away, or let apps share an image");
+        return cannot(reason, "leave `--start` out, or let apps share an image");
     };
     let key = key(&template(qemu), facts);
     let template = TemplatePlan { key, restored };

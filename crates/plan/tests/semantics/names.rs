@@ -69,7 +69,7 @@ fn names_are_where_the_app_looks_for_them() {
         assert!(files.is_empty(), "{files:?}");
         assert_eq!(
             notices,
-            ["app `web`: its image's `/etc` is no directory, so it gets no `/etc/hosts`"]
+            ["app `web`: its image's `/etc` is not a directory, so it gets no `/etc/hosts`"]
         );
     }
 }

@@ -39,7 +39,7 @@ fn an_images_volume_gets_an_empty_one_with_the_images_owner() {
     assert_eq!(
         made.notices,
         [
-            "app `web`: its image wants a volume at `/var/lib/db`: it gets one of its own, which begins as the image has it"
+            "app `web`: its image declares a volume at `/var/lib/db`: it gets one of its own, with the image's files"
         ]
     );
     // Also where a link is the mount point: what it leads to begins so.
@@ -135,7 +135,7 @@ fn volumes_in_memory_leave_memory_to_the_pod() {
     });
     let notices = planned(&pod, &[]).notices;
     assert!(
-        notices[0].contains("are to hold 1024 MiB and get 288 MiB together, since the VM has 512 MiB"),
+        notices[0].contains("ask for 1024 MiB together and get 288 MiB, since the VM has 512 MiB"),
         "{notices:?}"
     );
 }

@@ -70,9 +70,7 @@ fn the_host_enforces_read_only_where_no_mount_is_writable() {
     assert_eq!(shared, [("both", false), ("ro", true)]);
     assert_eq!(
         plan.notices,
-        [
-            "volume `both` is read-only for app `web` by the guest alone, since another mount of it is writable"
-        ]
+        ["volume `both` is read-only for app `web` in the guest only, since another mount of it is writable"]
     );
     assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,private,ro\n"));
 }

@@ -128,10 +128,10 @@ pub enum GatherFault {
         wanted: Architecture,
     },
     /// There is nothing that a guest of that architecture can be made of.
-    #[error("a guest of {0} is made of a distribution of {0}, and no directory with one is named")]
+    #[error("a guest for {0} is made from a distribution for {0}, and no directory with one is given")]
     NoGuestRoot(Architecture),
     /// What is in the directory that the guest is to be made of is not what it is made of.
-    #[error("cannot make a guest of {wanted} of what is in `{}`: {}", root.display(), in_root(*found))]
+    #[error("cannot build a guest for {wanted} from what is in `{}`: {}", root.display(), in_root(*found))]
     GuestRoot {
         root: PathBuf,
         /// The architecture that it has systemd of.
@@ -231,7 +231,7 @@ impl GatherFault {
                  ISOPOD_GUEST_ROOT"
             )),
             Self::GuestRoot { found, .. } => Some(match found {
-                Some(found) => format!("for images of {found} say `--platform linux/{found}`"),
+                Some(found) => format!("for images for {found} write `--platform linux/{found}`"),
                 None => {
                     "it needs a distribution's systemd, with its libraries, and a kernel with its modules"
                         .into()

@@ -329,18 +329,21 @@ fn missing(must_be: SourceRule, asked: &Path) -> Result<Looked, Why> {
     };
     // A link that leads nowhere is there, and nothing can be made in its place.
     if asked.symlink_metadata().is_ok() {
-        return Err(("it is a symbolic link that leads nowhere".into(), None));
+        return Err(("it is a symbolic link to nothing".into(), None));
     }
     let parents = asked.ancestors().skip(1);
     let (parent, depth) = parents
         .zip(1..)
         .find_map(|(parent, depth)| Some((parent.canonicalize().ok()?, depth)))
-        .ok_or_else(|| ("no directory above it is there".to_owned(), None))?;
+        .ok_or_else(|| ("no directory above it exists".to_owned(), None))?;
     if !parent.is_dir() {
-        return Err((format!("`{}` is no directory", parent.display()), None));
+        return Err((format!("`{}` is not a directory", parent.display()), None));
     }
     if kind == SourceKind::File && depth > 1 {
-        return Err(("the directory that it is to be made in is not there".into(), None));
+        return Err((
+            "the directory in which it would be made does not exist".into(),
+            None,
+        ));
     }
     let count = asked.components().count();
     let path: PathBuf = std::iter::once(parent.as_os_str())
@@ -403,17 +406,17 @@ mod tests {
         assert!(
             made(SourceRule::FileOrCreate, "no/new")
                 .unwrap_err()
-                .contains("to be made in")
+                .contains("in which it would be made")
         );
         assert!(
             made(SourceRule::DirectoryOrCreate, "file/a")
                 .unwrap_err()
-                .contains("no directory")
+                .contains("is not a directory")
         );
         assert!(
             made(SourceRule::DirectoryOrCreate, "dangling")
                 .unwrap_err()
-                .contains("leads nowhere")
+                .contains("a symbolic link to nothing")
         );
         let (path, kind, source) = made(SourceRule::AnyOrCreate, "any/dir").unwrap();
         let source = source.unwrap_err();

@@ -23,7 +23,7 @@ use crate::pods::{ClaimError, PodEntry, Pods};
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The pod is only just coming up, has gone, or is another version's.
-    #[error("nothing is recorded of the pod")]
+    #[error("there is no record of the pod")]
     NoRecord,
     /// Networks or pods cannot be looked at.
     #[error(transparent)]

@@ -39,9 +39,9 @@ pub enum FindError {
     /// The directories cannot be read.
     #[error("cannot look for pods")]
     Pods(#[from] PodsError),
-    #[error("no such pod: `{0}`")]
+    #[error("there is no pod `{0}`")]
     None(String),
-    #[error("`{query}` is the beginning of several pods: {}", found.join(", "))]
+    #[error("`{query}` is the beginning of several pods' UUIDs: {}", found.join(", "))]
     Several {
         /// What was asked for.
         query: String,
@@ -55,7 +55,7 @@ impl FindError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Pods(error) => error.hint(),
-            Self::None(_) => Some("`isopod list` shows the pods that there are".into()),
+            Self::None(_) => Some("`isopod list` lists the pods".into()),
             Self::Several { .. } => Some("give more of the UUID, or the pod's name".into()),
         }
     }
@@ -68,7 +68,7 @@ pub enum ClaimError {
     #[error("cannot use the pod's directory")]
     Pods(#[from] PodsError),
     /// Somebody else is at it.
-    #[error("pod `{0}` is being worked with by another process")]
+    #[error("pod `{0}` is in use by another process")]
     Held(String),
     #[error("pod `{0}` is gone")]
     Gone(String),
@@ -88,7 +88,8 @@ impl ClaimError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Pods(error) => error.hint(),
-            Self::Held(_) | Self::Gone(_) | Self::State { .. } => None,
+            Self::Held(_) => Some("run the command again when that one has ended".into()),
+            Self::Gone(_) | Self::State { .. } => None,
         }
     }
 }
@@ -100,7 +101,7 @@ pub enum NameError {
     #[error("cannot name the pod")]
     Pods(#[from] PodsError),
     /// Another pod has it.
-    #[error("the name `{name}` is pod `{uuid}`'s")]
+    #[error("pod `{uuid}` already has the name `{name}`")]
     Taken { name: PodName, uuid: String },
 }
 

@@ -82,7 +82,7 @@ fn a_life() {
     let error = pods.claim(&uuid, Verb::Start).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("cannot start pod `{uuid}`: it runs already")
+        format!("cannot start pod `{uuid}`: it is already running")
     );
     let error = pods.claim(&uuid, Verb::Remove).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot remove pod `{uuid}`: it runs"));
@@ -113,7 +113,10 @@ fn pods_are_found_by_name_and_prefix() {
         assert!(matches!(pods.find(query), Err(FindError::None(_))), "{query:?}");
     }
     let taken = pods.name(&other, &PodName::new("web").unwrap()).unwrap_err();
-    assert_eq!(taken.to_string(), format!("the name `web` is pod `{web}`'s"));
+    assert_eq!(
+        taken.to_string(),
+        format!("pod `{web}` already has the name `web`")
+    );
     // A pod's name is free when the pod is gone, in whatever way it went.
     fs::remove_dir_all(pods.path(Place::Prepared, &web)).unwrap();
     pods.name(&other, &PodName::new("web").unwrap()).unwrap();

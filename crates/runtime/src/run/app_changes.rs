@@ -111,6 +111,8 @@ async fn send(agent: &Agent, header: &HostStream) -> Result<(), String> {
         Ok(Some(ChangeAnswer::Done)) => Ok(()),
         Ok(Some(ChangeAnswer::Failed { text })) => Err(shown(text)),
         Ok(None) => Err("the agent in the guest did not answer".to_owned()),
-        Err(error) => Err(format!("cannot understand the agent in the guest: {error}")),
+        Err(error) => Err(format!(
+            "cannot read the answer of the agent in the guest: {error}"
+        )),
     }
 }

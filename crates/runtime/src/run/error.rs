@@ -13,8 +13,9 @@ use crate::ports::PortError;
 use crate::template_maker::MakeError;
 use crate::templates::restore::RestoreError;
 
-/// The hypervisor, as messages name it.
+/// The hypervisor, as messages name it, and the router.
 pub(super) const QEMU: &str = "QEMU";
+pub(super) const PASST: &str = "passt";
 
 /// Why a pod could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ pub enum RunError {
     #[error("cannot restore the VM (`--start warm`)")]
     Template(#[source] Box<MakeError>),
     /// The pod could not be brought to its VM.
-    #[error("cannot bring the pod to its VM")]
+    #[error("cannot send the pod to its VM")]
     Arrive(#[source] ArriveError),
     /// The conversation with the agent broke.
     #[error("lost the agent in the guest{}", IndentedLines(.console))]
@@ -84,7 +85,7 @@ pub enum RunError {
     #[error("the guest did not stop its apps within {} s", .0.as_secs())]
     NotStopped(Duration),
     /// It did not acknowledge its stop.
-    #[error("the guest did not answer to its stop within {} s, and was killed", .0.as_secs())]
+    #[error("the guest did not answer the request to stop within {} s, and was killed", .0.as_secs())]
     StopUnanswered(Duration),
     /// It was silent for longer than it may.
     #[error("the guest did not answer for {} s and was killed, as `--on-silent kill` says", .0.as_secs())]
@@ -119,6 +120,10 @@ impl RunError {
                 Some("give it more time with `--boot-timeout`; `--accel tcg` avoids KVM".into())
             }
             Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
+            Self::Process { process, log, .. } if *process == PASST && log.is_empty() => Some(
+                "some versions of passt end so where `/etc/resolv.conf` is missing: create it; `--network user,by=qemu` needs no passt"
+                    .into(),
+            ),
             Self::HostMemory { .. } => Some(
                 "let the pods of the host have less (`--vm-memory`), or give the host more: a pod takes some 100 MiB beside its guest's \
                  memory"
@@ -218,7 +223,9 @@ mod tests {
             why(ended("virtiofsd", killed)),
             "virtiofsd ended with signal: 9 (SIGKILL)"
         );
-        assert_eq!(why(ended("passt", exited)), "passt ended with exit status: 1");
+        assert_eq!(why(ended(PASST, exited)), "passt ended with exit status: 1");
+        let hint = ended(PASST, exited).and_then(|error| error.hint());
+        assert!(hint.is_some_and(|hint| hint.contains("/etc/resolv.conf")));
         let process = QEMU;
         assert!(why(Some(RunError::HostMemory { process })).contains("had no memory left"));
     }

@@ -31,7 +31,7 @@ pub enum OpenError {
     #[error("cannot use the pod's directory")]
     Pods(#[from] PodsError),
     /// It was prepared by an isopod whose pods cannot be opened.
-    #[error("another version of isopod prepared the pod, and did not say how it is opened")]
+    #[error("another version of isopod prepared the pod, and did not record how to open it")]
     Unsaid,
     /// What its apps write is in the VM's memory.
     #[error("what the apps of this pod write to their roots is in the VM's memory, and gone with the VM")]

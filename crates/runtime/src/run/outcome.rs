@@ -19,7 +19,7 @@ pub struct Outcome {
     pub out_of_memory: Vec<Option<MemoryBound>>,
     /// Whether it was stopped because it had run as long as it may.
     pub past_deadline: bool,
-    /// Why it was stopped, where what its apps wrote could not be written to the caller's streams.
+    /// Why it was stopped, where its apps' output could not be written to the caller's streams.
     pub unwritten: Option<io::Error>,
     /// Shares whose data may not have reached the host, with the reason.
     pub unsynced: Vec<String>,

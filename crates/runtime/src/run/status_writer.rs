@@ -31,7 +31,7 @@ use crate::pods::volumes::AttachedRecord;
 fn out_of_memory(within: MemoryBound) -> &'static str {
     match within {
         MemoryBound::Guest => "there was no memory left for it, and the guest's kernel killed it",
-        MemoryBound::App => "it needed more memory than it may have, and the guest's kernel killed it",
+        MemoryBound::App => "it needed more memory than its limit, and the guest's kernel killed it",
     }
 }
 
@@ -188,7 +188,7 @@ impl StatusWriter {
             // The pod runs on: what it does matters more than what is written of it.
             Err(error) if !self.silent => {
                 self.silent = true;
-                tracing::warn!("cannot write what becomes of the pod: {error}");
+                tracing::warn!("cannot record the state of the pod: {error}");
             }
             Err(_) => {}
         }

@@ -229,7 +229,7 @@ impl Supervision {
             self.stop_by_itself(reason, now);
         } else if self.may_expire() && self.expiry.is_some_and(|at| at <= now) {
             self.past_deadline = true;
-            self.stop_by_itself("it ran as long as it may", now);
+            self.stop_by_itself("it ran for as long as it may", now);
         }
     }
 
@@ -303,10 +303,10 @@ impl Supervision {
             return;
         }
         let reason = match error.kind() {
-            io::ErrorKind::BrokenPipe => "nobody read what its apps wrote any more",
+            io::ErrorKind::BrokenPipe => "nothing read its apps' output any more",
             _ => {
                 self.unwritten = Some(error);
-                "what its apps wrote could not be written"
+                "its apps' output could not be written"
             }
         };
         self.stop_by_itself(reason, now);
@@ -434,7 +434,7 @@ impl Supervision {
         };
         *slot = count;
         let line = format!(
-            "app `{}` has ended ({status:?}); it is restarted in {in_ms} ms, for the {count}. time",
+            "app `{}` has ended ({status:?}); restart {count} is in {in_ms} ms",
             terms.name,
         );
         self.act(Action::Log(GuestLine::Info(line)));

@@ -19,7 +19,7 @@ use isopod_vm::netns::{self, NetnsError, Reach, vhost_net};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 
-use super::error::{QEMU, RunError};
+use super::error::{PASST, QEMU, RunError};
 use crate::networks::{BeginError, Begun, Live, Memberships};
 use crate::pods::files::{NetnsRecord, PodRecord, TemplateRecord};
 use crate::pods::os_text::OsText;
@@ -38,7 +38,6 @@ use router::Router;
 
 /// The other processes, as messages name them.
 const VIRTIOFSD: &str = "virtiofsd";
-const PASST: &str = "passt";
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 12;

@@ -150,7 +150,7 @@ pub(super) fn fill(app: &mut App, spec: &Spec, processes: PidMode) -> Result<(),
         overrides.devices = Device::ALL.into_iter().filter(wanted).collect();
         if let Some(other) = spec.linux.devices.iter().find(|device| !is_known(&device.path)) {
             let what = format!("device `{}` of the host", other.path.display());
-            return Err(Refused::new(what, "is not there in a VM"));
+            return Err(Refused::new(what, "is not available in a VM"));
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ pub(super) fn vm(spec: &Spec) -> Result<Vm, Refused> {
         };
         let number = text.parse().map_err(|_| {
             let what = format!("annotation `{name}: {}`", text.escape_debug());
-            Refused::new(what, "is no whole number")
+            Refused::new(what, "is not a whole number")
         })?;
         Ok(Some(number))
     };

@@ -38,7 +38,8 @@ pub(super) fn fill(
         }
         let has = |word: &str| mount.options.iter().any(|option| option == word);
         let name = format!("{}-{number}", app.name);
-        let name = VolumeName::nearest(&name).ok_or_else(|| Refused::new(name, "is no name of a volume"))?;
+        let name = VolumeName::nearest(&name)
+            .ok_or_else(|| Refused::new(name, "is not a valid name of a volume"))?;
         let kind = match &*mount.kind {
             "tmpfs" => VolumeKind::Empty(empty(mount)),
             _ if mount.kind == "bind" || has("bind") || has("rbind") => match source(&mount.source) {

@@ -61,7 +61,7 @@ fn unescape(text: &str) -> Option<String> {
 /// The system's, and that the program is not ready.
 pub(crate) async fn begin(uri: &str, whose: &Whose) -> io::Result<[Option<Output>; 2]> {
     let (program, args) = read(uri).ok_or_else(|| {
-        let what = format!("`{}` names no program by an absolute path", uri.escape_debug());
+        let what = format!("`{}` is not the absolute path of a program", uri.escape_debug());
         io::Error::new(io::ErrorKind::InvalidInput, what)
     })?;
     let ((stdout, from_stdout), (stderr, from_stderr)) = (io::pipe()?, io::pipe()?);

@@ -59,7 +59,7 @@ fn replace(text: &str, env: &BTreeMap<String, String>, out: &mut Interpolated) -
 
 fn wrong(after: &str) -> String {
     let shown: String = after.chars().take(20).collect();
-    format!("`${shown}` is no variable: write `${{NAME}}`, or `$$` for a dollar")
+    format!("`${shown}` is not a variable: write `${{NAME}}`, or `$$` for a dollar")
 }
 
 fn name_length(text: &str) -> usize {
@@ -173,13 +173,19 @@ mod tests {
             ("${EMPTY:?}", "the variable `EMPTY` must be set"),
             (
                 "${A",
-                "`${A` is no variable: write `${NAME}`, or `$$` for a dollar",
+                "`${A` is not a variable: write `${NAME}`, or `$$` for a dollar",
             ),
-            ("a$", "`$` is no variable: write `${NAME}`, or `$$` for a dollar"),
-            ("$1", "`$1` is no variable: write `${NAME}`, or `$$` for a dollar"),
+            (
+                "a$",
+                "`$` is not a variable: write `${NAME}`, or `$$` for a dollar",
+            ),
+            (
+                "$1",
+                "`$1` is not a variable: write `${NAME}`, or `$$` for a dollar",
+            ),
             (
                 "${A!x}",
-                "`${A!x}` is no variable: write `${NAME}`, or `$$` for a dollar",
+                "`${A!x}` is not a variable: write `${NAME}`, or `$$` for a dollar",
             ),
         ] {
             assert_eq!(interpolate(text, &env()), Err(error.to_owned()), "{text}");

@@ -41,7 +41,7 @@ pub enum OneOffError {
     /// The name that the caller gave.
     #[error("`{0}` cannot be its name")]
     Name(String),
-    #[error("the service has no network, through which a port could lead to it")]
+    #[error("the service has no network, so no port can lead to it")]
     NoNetwork,
 }
 

@@ -53,7 +53,7 @@ pub(super) fn read<'a>(
         let other = shared.chosen.iter().find(|other| other.name == from_flag.name);
         match other.and_then(|other| before.iter().find(|app| app.name == other.app)) {
             Some(other) => take_over(&mut app, other.mounts.iter().cloned(), from_flag.read_only),
-            None => from.rule("it is no service that stands before this one"),
+            None => from.rule("no service above this one has that name"),
         }
     }
     let env_files = env_files(node);
@@ -141,7 +141,7 @@ fn pull_policy(node: &Node<'_>) -> PullPolicy {
             policy.unsupported(
                 "building images is",
                 None,
-                "build the image before: buildah(1), docker(1)",
+                "build the image first: buildah(1), docker(1)",
             );
             PullPolicy::Missing
         }

@@ -175,7 +175,7 @@ impl<'a> Shared<'a> {
         for (node, name) in own.into_iter().flatten().chain(linked).chain(aliases) {
             // An underscore counts as a letter: no rule of host names has it, and every resolver takes it.
             match check_hostname(&name.replace('_', "x")) {
-                Err(why) => node.rule(format!("`{name}` is no host name: {why}")),
+                Err(why) => node.rule(format!("`{name}` is not a valid host name: {why}")),
                 Ok(()) if self.names.contains(&name) => {}
                 Ok(()) => self.names.push(name),
             }
@@ -449,7 +449,10 @@ fn one_of<T: std::str::FromStr + PartialEq>(network: &Node<'_>, key: &str, slot:
         return;
     };
     match word.parse() {
-        Err(_) => node.rule(format!("`{}` is no such address", crate::words::shown(&word))),
+        Err(_) => node.rule(format!(
+            "`{}` is not an address of that kind",
+            crate::words::shown(&word)
+        )),
         Ok(address) if slot.as_ref().is_some_and(|other| *other != address) => node.rule(
             "another service has another address there, and the services of a project share one".to_owned(),
         ),

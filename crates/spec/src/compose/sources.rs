@@ -209,7 +209,7 @@ impl<'a> Sources<'a> {
             self.fault(
                 &extends,
                 &field,
-                "services extend each other in a circle".to_owned(),
+                "the services extend each other in a cycle".to_owned(),
             );
             return Some((key, own));
         }
@@ -250,7 +250,7 @@ impl<'a> Sources<'a> {
         };
         let mut file = without(file, "include");
         let Kind::List(items) = &include.kind else {
-            self.fault(&include, "include", "it is no list of files".to_owned());
+            self.fault(&include, "include", "it is not a list of files".to_owned());
             return Some(file);
         };
         for (index, item) in items.iter().enumerate() {

@@ -203,7 +203,7 @@ fn set<T: PartialEq>(key: &'static str, slot: &mut Option<T>, value: T) -> Resul
 fn refuse(option: String) -> FlagFault {
     let hint = match option.as_str() {
         "shared" | "rshared" => {
-            "a mount made in the guest cannot appear on the host; `rslave` takes the host's mounts"
+            "a mount that the guest makes cannot appear on the host; `rslave` takes the host's mounts"
         }
         _ => {
             let hint = match nearest(&option, OPTIONS) {
@@ -449,7 +449,10 @@ mod tests {
                 "its source begins with `~`, which no shell has replaced",
             ),
             (":/b", "the source is empty"),
-            ("/a:b", "`b` is no value of `TARGET`: it must be an absolute path"),
+            (
+                "/a:b",
+                "`b` is not a valid value of `TARGET`: it must be an absolute path",
+            ),
             ("/a:/b:rshared", "`rshared` is not supported"),
             ("/a:/b:ro,rw", "it asks for both `ro` and `rw`"),
             ("/a:/b:private,slave", "it asks for two kinds of propagation"),

@@ -30,19 +30,19 @@ pub(crate) fn read_device(text: &OsStr) -> Result<Device, InvalidFlag> {
     for word in words {
         let permissions = !word.is_empty() && word.bytes().all(|byte| b"rwm".contains(&byte));
         if word.starts_with('/') && word != path {
-            let hint = "leave the second path away, and make a link in the app";
+            let hint = "leave the second path out, and make a link in the app";
             return Err(form("the device has another path in the app", Some(hint)));
         }
         if permissions && !(word.contains('r') && word.contains('w')) {
-            let hint = "leave the permissions away, or say `rwm`";
+            let hint = "leave the permissions out, or write `rwm`";
             return Err(form(
-                "the device can be read and written or not at all",
+                "a device is given for reading and writing, or not at all",
                 Some(hint),
             ));
         }
         if !permissions && !word.starts_with('/') {
             return Err(form(
-                "it has something behind the path that is no permission",
+                "what follows its path is not a permission",
                 Some("say `rwm`"),
             ));
         }
@@ -70,10 +70,13 @@ mod tests {
             ("/dev/kvm", "unknown device `/dev/kvm`"),
             ("", "unknown device ``"),
             ("/dev/fuse:/dev/other", "the device has another path in the app"),
-            ("/dev/fuse:r", "the device can be read and written or not at all"),
+            (
+                "/dev/fuse:r",
+                "a device is given for reading and writing, or not at all",
+            ),
             (
                 "/dev/fuse:/dev/fuse:x",
-                "it has something behind the path that is no permission",
+                "what follows its path is not a permission",
             ),
         ] {
             assert_eq!(read(text), Err(fault.to_owned()), "{text}");

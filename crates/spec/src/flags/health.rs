@@ -43,7 +43,7 @@ pub fn read_health_time(flag: &'static str, text: &OsStr) -> Result<Option<Durat
 /// Reads `--health-retries N`; `None` for 0, by which docker means its default.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number.
+/// [`InvalidFlag`] for what is not a whole number.
 pub fn read_health_retries(text: &OsStr) -> Result<Option<u32>, InvalidFlag> {
     const FLAG: &str = "--health-retries";
     let retries = read_word(FLAG, text)?.parse::<u32>();

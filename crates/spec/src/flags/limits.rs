@@ -122,7 +122,7 @@ const LEAST_STORAGE_BYTES: u64 = 16 << 20;
 pub fn read_storage_opt(text: &OsStr) -> Result<u64, InvalidFlag> {
     read("--storage-opt", text, |word| {
         let size = word.strip_prefix("size=").ok_or(form(
-            "it is no option of the disk",
+            "it is not an option of the disk",
             "write `size=20g`: the size is all that can be chosen",
         ))?;
         let bytes = read_bytes(size).filter(|bytes| *bytes >= LEAST_STORAGE_BYTES);
@@ -158,7 +158,7 @@ pub fn read_cpu_millis(text: &OsStr) -> Result<u32, InvalidFlag> {
 /// Reads `--cpu-quota`, in microseconds; 0 is no limit, as is `-1`.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number.
+/// [`InvalidFlag`] for what is not a whole number.
 pub fn read_cpu_quota(text: &OsStr) -> Result<u64, InvalidFlag> {
     read("--cpu-quota", text, |word| match word {
         "-1" => Ok(0),
@@ -174,7 +174,7 @@ pub fn read_cpu_quota(text: &OsStr) -> Result<u64, InvalidFlag> {
 /// Reads `--cpu-period`, in microseconds.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number from 1000 to 1000000, the kernel's bounds.
+/// [`InvalidFlag`] for what is not a whole number from 1000 to 1000000, the kernel's bounds.
 pub fn read_cpu_period(text: &OsStr) -> Result<u64, InvalidFlag> {
     read("--cpu-period", text, |word| {
         let micros = word.parse().ok();
@@ -190,7 +190,7 @@ pub fn read_cpu_period(text: &OsStr) -> Result<u64, InvalidFlag> {
 /// Reads `--cpu-shares`, a weight of which 1024 stand for one CPU, into thousandths of a CPU.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number from 2 to 262144 (docker's bounds).
+/// [`InvalidFlag`] for what is not a whole number from 2 to 262144 (docker's bounds).
 pub fn read_cpu_shares(text: &OsStr) -> Result<u32, InvalidFlag> {
     read("--cpu-shares", text, |word| {
         let shares = word
@@ -208,7 +208,7 @@ pub fn read_cpu_shares(text: &OsStr) -> Result<u32, InvalidFlag> {
 /// Reads `--pids-limit`; as with docker, 0 and -1 are no limit.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number.
+/// [`InvalidFlag`] for what is not a whole number.
 pub fn read_pids_limit(text: &OsStr) -> Result<Option<u64>, InvalidFlag> {
     read("--pids-limit", text, |word| match word {
         "0" | "-1" => Ok(None),
@@ -222,7 +222,7 @@ pub fn read_pids_limit(text: &OsStr) -> Result<Option<u64>, InvalidFlag> {
 /// Reads `--oom-score-adj`.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no whole number from -1000 to 1000.
+/// [`InvalidFlag`] for what is not a whole number from -1000 to 1000.
 pub(crate) fn read_oom_score_adj(text: &OsStr) -> Result<i16, InvalidFlag> {
     read("--oom-score-adj", text, |word| {
         let adj = word.parse().ok().filter(|adj| (-1000..=1000).contains(adj));

@@ -355,7 +355,7 @@ mod tests {
             ("type=bind,target=/b", "key `source` is missing"),
             (
                 "type=bind,source=a,target=/b",
-                "`a` is no value of `source`: it must be a path that begins with `/` or `.`",
+                "`a` is not a valid value of `source`: it must be a path that begins with `/` or `.`",
             ),
             (
                 "type=volume,source=/a,target=/b",
@@ -371,7 +371,7 @@ mod tests {
             ),
             (
                 "type=npipe,source=/a,target=/b",
-                "`npipe` is no value of `type`: it must be `bind`, `volume`, `tmpfs` or `image`",
+                "`npipe` is not a valid value of `type`: it must be `bind`, `volume`, `tmpfs` or `image`",
             ),
             (
                 "type=volume,source=a,target=/b,volume-opt=type=nfs",
@@ -381,7 +381,7 @@ mod tests {
             ("type=volume,target=/b,U", "`U` is not supported"),
             (
                 "type=bind,source=/a,target=b",
-                "`b` is no value of `target`: it must be an absolute path",
+                "`b` is not a valid value of `target`: it must be an absolute path",
             ),
             ("data:/b", "unknown key `data:/b`"),
         ] {
@@ -494,7 +494,7 @@ mod tests {
             ),
             (
                 "volume=a,target=b",
-                "`b` is no value of `target`: it must be an absolute path",
+                "`b` is not a valid value of `target`: it must be an absolute path",
             ),
             ("volume=a,target=/b,dst=/c", "key `target` is given twice"),
             (
@@ -503,11 +503,11 @@ mod tests {
             ),
             (
                 "volume=a,target=/b,subPath=/c",
-                "`/c` is no value of `subPath`: it must be a relative path without `..`",
+                "`/c` is not a valid value of `subPath`: it must be a relative path without `..`",
             ),
             (
                 "volume=a,target=/b,subPath=c/../..",
-                "`c/../..` is no value of `subPath`: it must be a relative path without `..`",
+                "`c/../..` is not a valid value of `subPath`: it must be a relative path without `..`",
             ),
             ("volume=a,target=/b,noexce", "unknown key `noexce`"),
         ] {

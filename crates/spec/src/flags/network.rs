@@ -78,7 +78,7 @@ fn namespace(path: &str) -> Result<Network, FlagFault> {
             path: path.to_owned(),
         }),
         false => Err(FlagFault::Form {
-            fault: "it is no absolute path",
+            fault: "it is not an absolute path",
             hint: Some("write `/run/netns/NAME`, or `/proc/PID/ns/net`"),
         }),
     }
@@ -94,7 +94,7 @@ fn network(text: &str) -> Result<Network, FlagFault> {
     match kind {
         other if other.starts_with("container:") => Err(FlagFault::Unsupported {
             what: shown(other),
-            hint: "apps that share a network are those of one pod: put both into one command line, with `---` between them",
+            hint: "only apps of one pod share a network: put both into one command line, with `---` between them",
         }),
         "none" if options.is_empty() => Ok(Network::None),
         "none" => Err(FlagFault::form("a pod without a network has no options of it")),
@@ -170,7 +170,7 @@ fn network_alias(text: &str) -> Result<String, FlagFault> {
 /// Reads `--ip` and `--ip6`, an address of the pod.
 ///
 /// # Errors
-/// [`InvalidFlag`] for what is no such address.
+/// [`InvalidFlag`] for what is not an address of that kind.
 pub fn read_ip<T: FromStr>(flag: &'static str, text: &OsStr) -> Result<T, InvalidFlag> {
     let address = utf8(text).and_then(|text| {
         let address = text.parse::<T>();

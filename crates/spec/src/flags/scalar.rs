@@ -42,7 +42,7 @@ pub fn read_entrypoint(text: &OsStr) -> Result<(String, Vec<String>), InvalidFla
     }
     let list: Result<Vec<String>, _> = serde_json::from_str(&word);
     let mut list = list.map_err(|_| {
-        let fault = "it begins like a JSON list, and is not one of texts";
+        let fault = "it begins like a JSON list, but is not a list of strings";
         let hint = Some(r#"write `["sh", "-c"]`"#);
         InvalidFlag::new(FLAG, text, FlagFault::Form { fault, hint })
     })?;
@@ -159,7 +159,7 @@ pub fn read_cpus(text: &OsStr) -> Result<u32, InvalidFlag> {
     if cpus.parse::<f64>().is_ok_and(|_| cpus.contains('.')) {
         return fail(
             "it is a fraction",
-            Some("a virtual CPU is whole: the guest has it or has it not"),
+            Some("the guest has whole virtual CPUs: write `1` or `2`"),
         );
     }
     match cpus.parse::<u32>() {

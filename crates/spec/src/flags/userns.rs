@@ -17,7 +17,7 @@ pub fn read_userns(text: &OsStr) -> Result<UserMapping, InvalidFlag> {
             ("host" | "", "") => Ok(UserMapping::Host),
             ("keep-id", "") => Ok(UserMapping::KeepId { uid: None, gid: None }),
             ("keep-id", options) => keep_id(options).ok_or(form(
-                "its options are no users",
+                "its options do not name users",
                 "write `keep-id:uid=1000,gid=1000`",
             )),
             ("auto" | "nomap" | "private" | "ns" | "container", _) => Err(form(
@@ -25,7 +25,7 @@ pub fn read_userns(text: &OsStr) -> Result<UserMapping, InvalidFlag> {
                 "`keep-id` makes them yours by number, `host` the guest root's",
             )),
             _ => Err(form(
-                "it is no mode",
+                "it is not a mode",
                 "`keep-id` keeps your files yours by number, `host` makes them the guest root's",
             )),
         }

@@ -224,21 +224,21 @@ mod tests {
             ("/src:/dst", "it does not begin with the volume's name"),
             (
                 "d,kind=hots,source=/a",
-                "`hots` is no value of `kind`: it must be `host`, `empty` or `image`",
+                "`hots` is not a valid value of `kind`: it must be `host`, `empty` or `image`",
             ),
             ("d,kind=host", "key `source` is missing"),
             ("d,kind=host,source", "key `source` has no value"),
             (
                 "d,kind=host,source=a",
-                "`a` is no value of `source`: it must be an absolute path",
+                "`a` is not a valid value of `source`: it must be an absolute path",
             ),
             (
                 "d,kind=host,source=",
-                "`` is no value of `source`: it must be an absolute path",
+                "`` is not a valid value of `source`: it must be an absolute path",
             ),
             (
                 "d,kind=host,source=/a\0",
-                "`/a\\u{0}` is no value of `source`: it must be a path without NUL bytes",
+                "`/a\\u{0}` is not a valid value of `source`: it must be a path without NUL bytes",
             ),
             (
                 "d,kind=host,source=/a,mode=755",
@@ -254,27 +254,27 @@ mod tests {
             ),
             (
                 "d,kind=empty,mode=888",
-                "`888` is no value of `mode`: it must be an octal number of at most 7777",
+                "`888` is not a valid value of `mode`: it must be an octal number of at most 7777",
             ),
             (
                 "d,kind=empty,mode=10000",
-                "`10000` is no value of `mode`: it must be an octal number of at most 7777",
+                "`10000` is not a valid value of `mode`: it must be an octal number of at most 7777",
             ),
             (
                 "d,kind=empty,mode=+7",
-                "`+7` is no value of `mode`: it must be an octal number of at most 7777",
+                "`+7` is not a valid value of `mode`: it must be an octal number of at most 7777",
             ),
             (
                 "d,kind=empty,uid=-1",
-                "`-1` is no value of `uid`: it must be a number below 4294967295",
+                "`-1` is not a valid value of `uid`: it must be a number below 4294967295",
             ),
             (
                 "d,kind=empty,size=0",
-                "`0` is no value of `size`: it must be a size above 0, such as `64m`",
+                "`0` is not a valid value of `size`: it must be a size above 0, such as `64m`",
             ),
             (
                 "d,kind=empty,readOnly=yes",
-                "`yes` is no value of `readOnly`: it must be `true` or `false`",
+                "`yes` is not a valid value of `readOnly`: it must be `true` or `false`",
             ),
             ("d,kind=empty,kind=host", "key `kind` is given twice"),
             ("d,kind=host,source=/a,src=/b", "key `source` is given twice"),

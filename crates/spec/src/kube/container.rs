@@ -144,7 +144,7 @@ fn command(node: &Node<'_>, variables: &Variables, overrides: &mut Overrides) {
         if secrecy == Secrecy::Secret {
             node.get("command")
                 .iter()
-                .for_each(|node| node.rule("the program's name holds a secret"));
+                .for_each(|node| node.rule("the program's name contains a secret"));
         }
         overrides.exec = Some(program);
     } else if args.is_none() {
@@ -285,7 +285,7 @@ fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
     let (node, path) = match (node.text("subPath"), node.text("subPathExpr")) {
         (None, None) => return Some(None),
         (Some(_), Some((node, _))) => {
-            node.rule("there is a `subPath` too");
+            node.rule("`subPath` is given too");
             return None;
         }
         (Some((node, path)), None) => (node, path.to_owned()),
@@ -299,7 +299,7 @@ fn sub_path(node: &Node<'_>, variables: &Variables) -> Option<Option<PathBuf>> {
             }
             let (path, secrecy) = variables.expand(&node, path)?;
             if secrecy == Secrecy::Secret {
-                node.rule("the path holds a secret");
+                node.rule("the path contains a secret");
                 return None;
             }
             (node, path)
@@ -476,7 +476,7 @@ fn check_resource(value: &Node<'_>, list: &str, name: &str) {
     let is_known = name.contains('/') || name.starts_with("hugepages-");
     let shown = crate::words::shown(name);
     if let Some(wrong) = names::qualified(name) {
-        value.rule(format!("`{shown}` is no name of a resource: {wrong}"));
+        value.rule(format!("`{shown}` is not a valid resource name: {wrong}"));
     } else if !is_known {
         value.rule(format!(
             "there is no resource `{shown}`: there are `cpu`, `memory`, `ephemeral-storage` and those with a domain"

@@ -130,7 +130,7 @@ impl Variables {
         let (node, secrecy) = match (config_map, secret) {
             (Some(node), None) => (node, Secrecy::Open),
             (None, Some(node)) => (node, Secrecy::Secret),
-            _ => return source.rule("either `configMapRef` or `secretRef` must be there"),
+            _ => return source.rule("`configMapRef` or `secretRef` must be given"),
         };
         let Some(values) = objects.named(&node, "name", secrecy) else {
             return;
@@ -194,7 +194,7 @@ fn value_from(
     let mut there = sources.iter().filter_map(|name| Some((*name, from.get(name)?)));
     let (Some((source, node)), None) = (there.next(), there.next()) else {
         from.rule(
-            "one source must be there: `configMapKeyRef`, `secretKeyRef`, `fieldRef` or `resourceFieldRef`",
+            "one source must be given: `configMapKeyRef`, `secretKeyRef`, `fieldRef` or `resourceFieldRef`",
         );
         return None;
     };

@@ -221,7 +221,7 @@ impl<'a> Sorted<'a> {
             more => format!(" and {more} more"),
         };
         node.fault(FaultKind::Notice(format!(
-            "only a cluster gives a meaning to these, and they are passed over: {}{more}",
+            "these have a meaning only in a cluster and are ignored: {}{more}",
             first.join(", ")
         )));
     }
@@ -235,7 +235,7 @@ fn refuse_kind(node: &Node<'_>, kind_node: &Node<'_>, kind: &str) {
         return match known == kind {
             true => match node.text("apiVersion") {
                 Some((version_node, version)) => version_node.rule(format!(
-                    "the API `{}` has no kind `{known}`, as far as is known here",
+                    "this version of isopod knows no kind `{known}` of the API `{}`",
                     shown(version)
                 )),
                 None => node.missing("apiVersion"),

@@ -91,7 +91,7 @@ fn parts(text: &str, others: &str, upper: bool) -> Option<&'static str> {
 pub(super) fn check(node: &Node<'_>, text: &str, what: &str, rule: Rule) -> bool {
     let wrong = rule(text);
     if let Some(wrong) = wrong {
-        node.rule(format!("`{}` is no {what}: {wrong}", short(text)));
+        node.rule(format!("`{}` is not a valid {what}: {wrong}", short(text)));
     }
     wrong.is_none()
 }

@@ -44,7 +44,7 @@ pub(super) fn read<'a, 'o>(
     let (init, main) = (spec.items("initContainers"), spec.items("containers"));
     if main.is_empty() {
         match spec.get("containers") {
-            Some(list) => list.rule("there must be at least one container"),
+            Some(list) => list.rule("at least one container must be given"),
             None => return None,
         }
     }
@@ -170,8 +170,8 @@ fn check_resources(spec: &Node<'_>, own: ContainerResources, containers: &[Node<
     });
     if let Some((_, node)) = place {
         node.fault(FaultKind::Notice(
-            "a limit of `ephemeral-storage` is not kept: what a container writes outside of its volumes is on the \
-             pod's disk, whose size bounds all of them together"
+            "a limit of `ephemeral-storage` is not enforced: what a container writes outside of its volumes is on the \
+             pod's disk, whose size limits all of them together"
                 .to_owned(),
         ));
     }
@@ -339,7 +339,7 @@ fn hostname(spec: &Node<'_>) -> Option<String> {
     let (node, name) = spec.text("hostnameOverride").or(own)?;
     if let Err(reason) = check_hostname(name) {
         node.rule(format!(
-            "`{}` is no host name: {reason}",
+            "`{}` is not a valid host name: {reason}",
             crate::words::shown(name)
         ));
         return None;
@@ -374,7 +374,7 @@ fn host_alias(node: &Node<'_>) -> Option<HostAlias> {
         match check_hostname(text) {
             Ok(()) => names.push(text.to_owned()),
             Err(reason) => name.rule(format!(
-                "`{}` is no host name: {reason}",
+                "`{}` is not a valid host name: {reason}",
                 crate::words::shown(text)
             )),
         }

@@ -44,7 +44,7 @@ fn probe(node: &Node<'_>, container: &Node<'_>, variables: &StaticVariables<'_>)
     let action = match (actions.next(), actions.next()) {
         (Some(action), None) => action,
         _ => {
-            node.rule("one action must be there: `exec`, `grpc`, `httpGet` or `tcpSocket`");
+            node.rule("one action must be given: `exec`, `grpc`, `httpGet` or `tcpSocket`");
             return None;
         }
     };
@@ -113,7 +113,7 @@ fn handler(node: &Node<'_>, container: &Node<'_>, grace: Duration) -> Option<Han
         // Refused by its field.
         (None, None, None, Some(_)) => None,
         _ => {
-            node.rule("one action must be there: `exec`, `httpGet` or `sleep`");
+            node.rule("one action must be given: `exec`, `httpGet` or `sleep`");
             None
         }
     }

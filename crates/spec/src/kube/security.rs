@@ -118,7 +118,7 @@ fn check_escalation(own: &Node<'_>) {
         .filter_map(capability_of)
         .any(|name| name == "CAP_SYS_ADMIN")
     {
-        node.rule("`false` is for no container with the capability `SYS_ADMIN`");
+        node.rule("it cannot be `false` for a container with the capability `SYS_ADMIN`");
     }
 }
 

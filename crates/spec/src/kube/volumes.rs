@@ -332,7 +332,7 @@ impl<'a> Reader<'a, '_> {
             let spec = volume.node.get("spec")?;
             let source = spec.get("hostPath").or(spec.get("local"));
             if source.is_none() && !spec.asks_for_refused("PersistentVolumeSpec") {
-                spec.rule("the volume is no `hostPath` and no `local` one");
+                spec.rule("the volume is neither a `hostPath` nor a `local` one");
             }
             let source = source.filter(|_| claims::is_directory(&volume.node))?;
             let mut host = self.host_path(&source, propagation)?;
@@ -408,7 +408,7 @@ impl<'a> Reader<'a, '_> {
                 (Some(field), None) => self.pod.downward.field(&field, Destination::File)?,
                 (None, Some(resource)) => self.pod.downward.resource(&resource, None)?,
                 _ => {
-                    item.rule("either `fieldRef` or `resourceFieldRef` must be there");
+                    item.rule("`fieldRef` or `resourceFieldRef` must be given");
                     return None;
                 }
             };

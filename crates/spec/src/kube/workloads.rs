@@ -139,7 +139,7 @@ fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
         match count {
             0 => {
                 node.fault(FaultKind::Notice(
-                    "0 of it are asked for, and no pod is run".to_owned(),
+                    "0 replicas are asked for, and no pod is run".to_owned(),
                 ));
                 return false;
             }
@@ -147,7 +147,7 @@ fn has_pod(spec: &Node<'_>, is_job: bool) -> bool {
             _ if !noted => {
                 noted = true;
                 node.fault(FaultKind::Notice(format!(
-                    "one pod is run in place of {count}: nothing here shares work among several"
+                    "one pod is run instead of {count}: nothing here shares work among several"
                 )));
             }
             _ => {}
@@ -171,7 +171,7 @@ fn check_schedule(spec: &Node<'_>) {
     if let Some((node, schedule)) = spec.text("schedule")
         && let Err(wrong) = schedule::check(schedule)
     {
-        node.rule(format!("`{}` is no schedule: {wrong}", shown(schedule)));
+        node.rule(format!("`{}` is not a valid schedule: {wrong}", shown(schedule)));
     }
 }
 

@@ -183,7 +183,7 @@ fn gaps_of_pod(pod: &PodSpec, gaps: &Gaps) {
         && *options != UserNetwork::default()
     {
         let flag = format!("--network {options}");
-        gaps.add_flag("how the pod has the host's network", "no Pod does", &flag);
+        gaps.add_flag("the options of the pod's network", "no Pod does", &flag);
     }
     if pod.held {
         gaps.add_flag(
@@ -264,7 +264,7 @@ fn resolver(resolver: Option<&Resolver>, gaps: &Gaps) -> (Option<&'static str>, 
         let is_domain = super::pod::is_search_domain(domain);
         if !is_domain {
             let what = format!("the search domain `{}`", crate::words::shown(domain));
-            gaps.add_flag(what, "it is no DNS name", "--dns-search");
+            gaps.add_flag(what, "it is not a DNS name", "--dns-search");
         }
         is_domain
     };

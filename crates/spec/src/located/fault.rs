@@ -85,7 +85,7 @@ pub enum FaultKind {
         expected: &'static str,
     },
     /// There is no such system call on this VM.
-    #[error("`{name}` is no system call")]
+    #[error("`{name}` is not a system call")]
     UnknownSyscall {
         /// The name, control characters escaped.
         name: String,

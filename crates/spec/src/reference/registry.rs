@@ -158,7 +158,7 @@ fn split_registry(name: &str) -> Result<(Option<&str>, &str), String> {
     }
     match is_host_and_port(first) {
         true => Ok((Some(first), rest)),
-        false => Err(format!("`{first}` is no registry (`HOST[:PORT]`)")),
+        false => Err(format!("`{first}` is not a registry (`HOST[:PORT]`)")),
     }
 }
 

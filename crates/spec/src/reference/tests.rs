@@ -192,9 +192,9 @@ fn refuses_with_the_reason_and_what_would_be_right() {
         ("a:-x", "the tag must be"),
         ("a@sha256:00", "64 lower-case hexadecimal"),
         ("a@sha512:00", "must be a `sha256:` digest"),
-        ("host:99999/a", "`host:99999` is no registry"),
-        ("-x.com/a", "`-x.com` is no registry"),
-        ("[zz]:1/a", "`[zz]:1` is no registry"),
+        ("host:99999/a", "`host:99999` is not a registry"),
+        ("-x.com/a", "`-x.com` is not a registry"),
+        ("[zz]:1/a", "`[zz]:1` is not a registry"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.reason.contains(reason), "{text}: {error}");

@@ -186,7 +186,7 @@ fn compat(
     let architectures = architectures.unwrap_or_default();
     let map = map.unwrap_or_default();
     if !architectures.is_empty() && !map.is_empty() {
-        let both = "it has `architectures` and `archMap`, of which only one can be there";
+        let both = "it has `architectures` and `archMap`, of which only one can be given";
         return Err(InvalidProfile::Part(both.into()));
     }
     let goes_by_it = |architecture: &Architecture| {
@@ -201,14 +201,13 @@ fn compat(
 
 /// The error that is asked for by number (docker) or by name or number (podman, where that goes first).
 fn errno(number: Option<u16>, name: &str) -> Result<u16, InvalidProfile> {
-    let named = match name {
-        "" => None,
-        name => Some(
-            errno_number(name)
-                .or_else(|| name.parse().ok())
-                .ok_or_else(|| InvalidProfile::Part(format!("`{}` is no error of errno(3)", shown(name))))?,
-        ),
-    };
+    let named =
+        match name {
+            "" => None,
+            name => Some(errno_number(name).or_else(|| name.parse().ok()).ok_or_else(|| {
+                InvalidProfile::Part(format!("`{}` is not an error of errno(3)", shown(name)))
+            })?),
+        };
     let errno = named.or(number).unwrap_or(DEFAULT_ERRNO);
     match errno <= MAX_ERRNO {
         true => Ok(errno),
@@ -234,7 +233,7 @@ fn answer(action: &str, errno: u16) -> Result<Answer, InvalidProfile> {
             });
         }
         other => {
-            let reason = format!("`{}` is no action of a seccomp profile", shown(other));
+            let reason = format!("`{}` is not an action of a seccomp profile", shown(other));
             return Err(InvalidProfile::Part(reason));
         }
     })
@@ -246,7 +245,7 @@ impl ProfileRule {
         let mut names = self.names.unwrap_or_default();
         if !self.name.is_empty() {
             if !names.is_empty() {
-                let both = "a rule has `name` and `names`, of which only one can be there";
+                let both = "a rule has `name` and `names`, of which only one can be given";
                 return Err(InvalidProfile::Part(both.into()));
             }
             names.push(self.name);
@@ -260,7 +259,7 @@ impl ProfileRule {
             if let Some(text) = &condition.min_kernel
                 && release(text).is_none()
             {
-                let reason = format!("`minKernel` `{}` is no version of a kernel", shown(text));
+                let reason = format!("`minKernel` `{}` is not a kernel version", shown(text));
                 return Err(InvalidProfile::Part(reason));
             }
         }
@@ -303,7 +302,7 @@ impl Argument {
             "SCMP_CMP_GT" => (Operator::Greater, self.value),
             "SCMP_CMP_MASKED_EQ" => (Operator::MaskedEqual(self.value), self.value_two & self.value),
             other => {
-                let reason = format!("`{}` is no comparison of a seccomp profile", shown(other));
+                let reason = format!("`{}` is not a comparison of a seccomp profile", shown(other));
                 return Err(InvalidProfile::Part(reason));
             }
         };

@@ -209,7 +209,7 @@ fn isolators_of_system_calls() {
             r#""errno": "EPERM""#,
             "value.set`: the field is missing",
         ),
-        ("remove-set", r#""set": ["mnt"]"#, "`mnt` is no system call"),
+        ("remove-set", r#""set": ["mnt"]"#, "`mnt` is not a system call"),
         (
             "remove-set",
             r#""set": ["read"], "errno": "eperm""#,

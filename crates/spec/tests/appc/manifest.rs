@@ -200,7 +200,7 @@ fn ports_lead_to_the_apps_port_of_that_name() {
         ),
         (
             r#"{"name": "http", "hostPort": 1}, {"name": "http", "hostPort": 1}"#,
-            "`ports[1]`: ports `1:80/tcp` and `1:80/tcp` are one port of the host",
+            "`ports[1]`: ports `1:80/tcp` and `1:80/tcp` are the same host port",
         ),
     ] {
         let found = messages(&with(ports));

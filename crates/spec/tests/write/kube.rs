@@ -137,7 +137,8 @@ fn an_order_is_one_of_init_containers_or_refused() {
     assert_eq!(
         reported(&ordered(&[("db", &[]), ("web", &[("db", Started)])])),
         [
-            "app `web`: waiting until app `db` has started cannot be said in a Kubernetes Pod: containers start all at \
+            "app `web`: waiting until app `db` has started cannot be expressed in a Kubernetes Pod: containers \
+             start all at \
           once, after the init containers, which start one after the other"
         ]
     );
@@ -148,7 +149,8 @@ fn an_order_is_one_of_init_containers_or_refused() {
             ("log", &[])
         ])),
         [
-            "app `log`: starting without waiting for app `make` cannot be said in a Kubernetes Pod: whatever one container \
+            "app `log`: starting without waiting for app `make` cannot be expressed in a Kubernetes Pod: whatever \
+             one container \
           waits for, all that follow wait for"
         ]
     );

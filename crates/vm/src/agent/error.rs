@@ -69,7 +69,7 @@ pub enum StreamError {
     #[error("the agent in the guest did not answer")]
     Ended,
     /// The agent's first word is none.
-    #[error("cannot understand the agent in the guest")]
+    #[error("cannot read the answer of the agent in the guest")]
     Answer(#[source] ReadMessageError),
 }
 
@@ -83,7 +83,7 @@ pub enum ArriveError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// Its files could not be read.
-    #[error("cannot read the files that come to the VM")]
+    #[error("cannot read the files for the VM")]
     Read(#[source] io::Error),
     /// No randomness for the guest.
     #[error("cannot read random bytes")]
@@ -95,7 +95,7 @@ pub enum ArriveError {
     #[error("the connection to the agent has ended")]
     Ended,
     /// The agent's answer is none.
-    #[error("cannot understand the agent in the guest")]
+    #[error("cannot read the answer of the agent in the guest")]
     Answer(#[source] ReadMessageError),
     /// The guest has not taken it.
     #[error("{0}")]
@@ -106,7 +106,7 @@ pub enum ArriveError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Breach {
     /// It names an app that the pod does not have.
-    #[error("it speaks of app {app} in a pod of {apps}")]
+    #[error("it named app {app} in a pod of {apps} apps")]
     NoSuchApp {
         /// The number it names.
         app: usize,

@@ -42,9 +42,12 @@ fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
     }
     assert_eq!(
         tried("real/file", SourceKind::Directory, None),
-        "it is a directory no more"
+        "it is no longer a directory"
     );
-    assert_eq!(tried("real/data", SourceKind::File, None), "it is a file no more");
+    assert_eq!(
+        tried("real/data", SourceKind::File, None),
+        "it is no longer a file"
+    );
 }
 
 #[test]

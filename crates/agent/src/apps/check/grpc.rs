@@ -27,7 +27,7 @@ pub(super) async fn check(
     tokio::select! {
         done = call => done.unwrap_or_else(|error| failure(&error)),
         ended = connection => match ended {
-            Ok(()) => Done::failed("the server hung up without an answer"),
+            Ok(()) => Done::failed("the server closed the connection without an answer"),
             Err(error) => failure(&error),
         },
     }
@@ -54,7 +54,7 @@ async fn call(
     let status = answer.status();
     if !status.is_success() {
         return Ok(Done::failed(format!(
-            "HTTP status {}, which gRPC has no use for",
+            "HTTP status {}, which is not a gRPC answer",
             status.as_u16()
         )));
     }
@@ -106,7 +106,7 @@ fn judged(trailers: &HeaderMap, frame: &[u8]) -> Done {
     };
     match text("grpc-status").as_deref() {
         Some("0") => {}
-        Some("12") => return Done::failed("the server has no health check of gRPC's"),
+        Some("12") => return Done::failed("the server does not implement gRPC's health check"),
         Some(status) => {
             let message = text("grpc-message").unwrap_or_default();
             return Done::failed(format!("gRPC status {status}: {message}"));
@@ -121,7 +121,7 @@ fn judged(trailers: &HeaderMap, frame: &[u8]) -> Done {
         Some(0) => Done::failed("the service's health is unknown"),
         Some(3) => Done::failed("the service is unknown"),
         Some(_) => Done::failed("the service is not serving"),
-        None => Done::failed("the answer is no answer of gRPC's health check"),
+        None => Done::failed("the answer is not one of gRPC's health check"),
     }
 }
 
@@ -215,7 +215,10 @@ mod tests {
         );
         assert_eq!(bytes, b"\0\0\0\0\x04\x0a\x02db");
         let (done, ..) = asked("12", b"", "").await;
-        assert!(!done.success && done.text.contains("no health check"), "{done:?}");
+        assert!(
+            !done.success && done.text.contains("does not implement"),
+            "{done:?}"
+        );
         let (done, ..) = asked("5", b"", "").await;
         assert!(!done.success && done.text.contains("gRPC status 5"), "{done:?}");
         let (done, ..) = asked("0", b"\0\0\0\0\0", "").await;

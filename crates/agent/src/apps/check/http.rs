@@ -67,7 +67,8 @@ pub(super) async fn get(
                 place = next;
             }
             Ok(Next::Elsewhere) => {
-                let text = format!("HTTP status {status}: `{location}` is another host's, and is not asked");
+                let text =
+                    format!("HTTP status {status}: `{location}` is on another host, and is not followed");
                 return Done::new(true, text);
             }
             Err(why) => {
@@ -91,7 +92,9 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     match (status(&text), read) {
         (Some(status), _) => Ok(Answer { status, text }),
         (None, Err(error)) => Err(Done::failed(format!("cannot read the answer: {error}"))),
-        (None, Ok(_)) if text.is_empty() => Err(Done::failed("the server hung up without an answer")),
+        (None, Ok(_)) if text.is_empty() => {
+            Err(Done::failed("the server closed the connection without an answer"))
+        }
         (None, Ok(_)) => Err(Done::failed("the answer is not HTTP")),
     }
 }
@@ -154,7 +157,7 @@ impl Place {
             None => (self.tls, location),
             Some((scheme, rest)) if scheme == "http" => (false, *rest),
             Some((scheme, rest)) if scheme == "https" => (true, *rest),
-            Some(_) => return Err("it is no HTTP address"),
+            Some(_) => return Err("it is not an HTTP address"),
         };
         let Some(rest) = rest.strip_prefix("//") else {
             return match scheme {

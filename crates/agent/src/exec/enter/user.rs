@@ -64,7 +64,7 @@ fn identify(user: &str, passwd: &str, group: &str) -> Result<(GuestIdentity, Str
         supplementary.retain(|group| *group != gid);
     }
     if !is_id(uid) || !is_id(gid) {
-        return Err(format!("{} is the number of no user and no group", u32::MAX));
+        return Err(format!("{} is not a valid user or group number", u32::MAX));
     }
     let home = entry
         .map(|entry| entry[5].clone())

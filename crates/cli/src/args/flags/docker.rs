@@ -12,7 +12,7 @@ const fn refused_switch(long: &'static str, hint: &'static str) -> Flag {
 
 const IO: &str =
     "the disks of a pod are files of the host: limit the pod as a whole, with systemd-run(1) on the host";
-const WINDOWS: &str = "it is for Windows alone";
+const WINDOWS: &str = "it is for Windows only: leave it out";
 const OTHER_POD: &str =
     "an app shares what it has with the apps of its own pod: put both into one, with `---` between them";
 const OWN_KERNEL: &str = "a pod has a kernel of its own, and nothing of the host to share: leave it out";

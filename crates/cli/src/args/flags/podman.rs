@@ -39,8 +39,8 @@ pub(super) const REFUSED: &[Flag] = &[
         "chrootdirs",
         "mount what the directory needs of /etc: `-v FILE:DIR/etc/hosts:ro`",
     ),
-    refused("creds", "log in before: `isopod login`"),
-    refused("decryption-key", "decrypt the image before, with skopeo(1)"),
+    refused("creds", "log in first: `isopod login`"),
+    refused("decryption-key", "decrypt the image first, with skopeo(1)"),
     refused_switch(
         "env-host",
         "name the variables: `-e NAME`, or all: `--env-file <(env)`",

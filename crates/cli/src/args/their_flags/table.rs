@@ -183,10 +183,8 @@ fn text() -> String {
     for flag in theirs() {
         let (_, name) = ours(flag.command);
         let hint = hint(&name, flag.long);
-        let shown = match flag.letter.filter(|letter| !OTHERS.contains(&(&name, *letter))) {
-            Some(letter) => format!("`-{letter}`, `{}`", flag.long),
-            None => format!("`{}`", flag.long),
-        };
+        let letter = flag.letter.filter(|letter| !OTHERS.contains(&(&name, *letter)));
+        let shown = shown(letter, flag.long);
         let flags = commands.entry(name).or_default().entry(hint).or_default();
         // podman gives some of docker's flags a letter.
         let other = format!("`{}`", flag.long);
@@ -198,6 +196,17 @@ fn text() -> String {
             flags.push(shown);
         }
     }
+    // `create` has the flags of `run`, whose table is another, and refuses some of them itself.
+    for row in TABLE.iter().filter(|row| row.command == "prepare") {
+        let by_hint = commands.entry(row.command.to_owned()).or_default();
+        let flags = by_hint.entry(Some(row.hint)).or_default();
+        for long in row.flags {
+            let letter = LETTERS
+                .iter()
+                .find(|(command, _, of)| (*command, of) == (row.command, long));
+            flags.push(shown(letter.map(|(_, letter, _)| *letter), long));
+        }
+    }
     let mut text = String::from("| command | flags of docker's and podman's | here |\n|---|---|---|\n");
     for (command, by_hint) in commands {
         for (hint, flags) in by_hint {
@@ -207,4 +216,11 @@ fn text() -> String {
         }
     }
     text
+}
+
+fn shown(letter: Option<char>, long: &str) -> String {
+    match letter {
+        Some(letter) => format!("`-{letter}`, `{long}`"),
+        None => format!("`{long}`"),
+    }
 }

@@ -60,7 +60,7 @@ fn a_network_that_cannot_be() {
         ),
         (
             "run -p 80:80 -p 127.0.0.1:80:81 oci:a",
-            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are one port of the host \
+            "ports `80:80/tcp` and `127.0.0.1:80:81/tcp` are the same host port \
              (give one of them another port of the host)",
         ),
         (

@@ -7,20 +7,20 @@ fn flags_that_are_out_of_place() {
     for (line, fault) in [
         (
             "run oci:a --- --accel tcg oci:b",
-            "`--accel` belongs to the whole pod and stands behind `---` (write it before the first image)",
+            "`--accel` belongs to the whole pod, but stands after `---` (write it before the first image)",
         ),
         (
             "run oci:a --- -p 80:80 oci:b",
-            "`--publish` belongs to the whole pod and stands behind `---` (write it before the first image)",
+            "`--publish` belongs to the whole pod, but stands after `---` (write it before the first image)",
         ),
         (
             "run oci:a --- --name b oci:b",
-            "`--name` belongs to the whole pod and stands behind `---` (name the pod before the first image; an app's \
+            "`--name` belongs to the whole pod, but stands after `---` (name the pod before the first image; an app's \
              name is `--app-name`)",
         ),
         (
             "run oci:a --- --volume d,kind=empty --mount volume=d,target=/d oci:b",
-            "volume `d` belongs to the whole pod and is declared behind `---` (write it before the first image)",
+            "volume `d` belongs to the whole pod, but is declared after `---` (write it before the first image)",
         ),
         (
             "run oci:a --- --mont x oci:b",
@@ -29,8 +29,8 @@ fn flags_that_are_out_of_place() {
         ("run oci:a --- -x oci:b", "unknown flag `-x`"),
         (
             "run --detach-keys ctrl-1 oci:a",
-            "`ctrl-1` is no key to detach with: they are characters, or `ctrl-` and a letter or one of `@[\\]^_` (write \
-             `ctrl-p,ctrl-q`, with commas between the keys; nothing, where none is to detach)",
+            "`ctrl-1` is not a detach key: a key is a character, or `ctrl-` and a letter or one of `@[\\]^_` (write \
+             `ctrl-p,ctrl-q`, with commas between the keys, or nothing to have no such keys)",
         ),
         (
             "run --network host oci:a",
@@ -39,20 +39,20 @@ fn flags_that_are_out_of_place() {
         ),
         (
             "run --ip 10.90.0.7 oci:a",
-            "`--ip` is for a pod in a network with a name (name it: `--network NAME`, after `isopod network create NAME`)",
+            "`--ip` needs a network with a name (name it: `--network NAME`, after `isopod network create NAME`)",
         ),
         (
             "run --network a --network b --mac-address 02:00:00:00:00:01 oci:a",
-            "`--mac-address` does not say in which of the pod's networks (write it behind the network: \
+            "`--mac-address` does not say which of the pod's networks it is for (write it after the network's name: \
              `--network NAME,ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS`)",
         ),
         (
             "run --network a --network none oci:a",
-            "a pod in networks with names has no other network (leave out either)",
+            "a pod in networks with names cannot have another network (leave one of them out)",
         ),
         (
             "run --no-healthcheck --health-cmd x oci:a",
-            "`--no-healthcheck` stands beside another flag of the health check (leave one of them out)",
+            "`--no-healthcheck` cannot be used with another flag of the health check (leave one of them out)",
         ),
     ] {
         assert_eq!(faults(line), [fault], "{line}");
@@ -85,7 +85,7 @@ fn all_faults_at_once() {
     let expected = [
         "invalid value `5` of `--vm-memory`: it is less than 160 MiB, with which no guest starts (a number without a unit \
          is bytes; write `512m` for 512 MiB)",
-        "invalid value `1.5` of `--vm-cpus`: it is a fraction (a virtual CPU is whole: the guest has it or has it not)",
+        "invalid value `1.5` of `--vm-cpus`: it is a fraction (the guest has whole virtual CPUs: write `1` or `2`)",
         "invalid value `D,kind=empty` of `--volume`: invalid name `D`: only lower-case letters, digits and `-` are \
          allowed (`d` would be valid)",
         "invalid value `type=bind,target=/a` of `--mount`: key `source` is missing",
@@ -118,7 +118,7 @@ fn rules_between_the_parts() {
         ),
         (
             "run oci:.",
-            "no app name can be made of image `oci:.` (name the app with `--app-name NAME`)",
+            "no app name can be made from image `oci:.` (name the app with `--app-name NAME`)",
         ),
     ] {
         assert_eq!(faults(line), [fault], "{line}");
@@ -130,7 +130,7 @@ fn rules_between_the_parts() {
 fn flags_that_clap_refuses() {
     assert_eq!(
         faults("run oci:a --- --app-name"),
-        ["flags behind `---`: a value is required for `--app-name <NAME>` but none was supplied"]
+        ["flags after `---`: a value is required for `--app-name <NAME>` but none was supplied"]
     );
     assert!(usage("run --accel hvf oci:a").contains("[possible values: auto, kvm, tcg]"));
     assert!(faults("run --stop-timeout -1 oci:a")[0].contains("--stop-timeout"));

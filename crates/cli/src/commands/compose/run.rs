@@ -129,11 +129,11 @@ impl Run {
         let pod = match (there, others) {
             (Some(pod), _) if !one_off.ports.is_empty() => {
                 let what = format!(
-                    "project `{}` is there already, and the ports of a pod are chosen when it is made",
+                    "project `{}` already exists, and the ports of a pod are chosen when it is made",
                     pod.label()
                 );
                 let hint =
-                    "`isopod compose down` ends it before; or leave `--publish` and `--service-ports` out";
+                    "end it first: `isopod compose down`; or leave `--publish` and `--service-ports` out";
                 return Err(Report::text(what).hint(Some(hint.into())).into());
             }
             (Some(pod), None) => pod,

@@ -89,7 +89,7 @@ pub(super) fn check_volumes(project: &Project, settings: &Settings) -> Result<()
     let missing = missing_volumes(project, &named::names(settings)?);
     let report = |name: &String| {
         Report::text(format!(
-            "there is no volume `{name}`, which the file says is there"
+            "volume `{name}` does not exist, and the file says that it is external"
         ))
         .hint(Some(format!("make it: `isopod volume create {name}`")))
     };
@@ -131,7 +131,7 @@ impl Up {
             .filter(|pod| !self.force_recreate && is_as_described(pod, project))
         {
             if pod.state.is_live() {
-                output::note(&format!("project `{}` is up already", project.name.as_str()));
+                output::note(&format!("project `{}` is already up", project.name.as_str()));
             } else {
                 background::restart(pods, pod, settings)?;
             }
@@ -165,7 +165,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A [`Report`] where one is unhealthy, or the project has ended before.
 fn until_healthy(pods: &Pods, mut pod: PodEntry, name: &str) -> Result<(), Report> {
     let failed = |what: String| {
-        let hint = "see what they wrote: `isopod compose logs`";
+        let hint = "see their output: `isopod compose logs`";
         Report::text(what).hint(Some(hint.to_owned()))
     };
     loop {

@@ -42,7 +42,7 @@ impl GenerateSystemd {
     /// A [`Failure`] with the reason.
     pub(crate) fn execute(&self, settings: &Settings) -> Result<ExitCode, Failure> {
         if self.args.subject == Subject::File("-".into()) {
-            let report = Report::text("a unit needs a file that stays, which standard input is not");
+            let report = Report::text("a unit needs a file that stays, and standard input does not");
             return Err(report
                 .hint(Some("write it to a file, and name that".into()))
                 .into());
@@ -57,7 +57,7 @@ impl GenerateSystemd {
         let is_pod_file = matches!(found.origin, Origin::File(_, "--file"));
         if self.args.ignore_unsupported && !is_pod_file {
             return Err(Report::text(
-                "a unit says all that there is to say of the pod, and `--ignore-unsupported` leaves out nothing",
+                "a unit describes all of the pod, so `--ignore-unsupported` has nothing to leave out",
             )
             .into());
         }

@@ -61,9 +61,11 @@ pub(super) fn write(
     let Some(file) = file.filter(|file| *file != Path::new("-")) else {
         let mut out = io::stdout().lock();
         if out.is_terminal() {
-            return Err(Report::text("an archive is not for a terminal")
-                .hint(Some("name a file, or send standard output to one".into()))
-                .into());
+            return Err(
+                Report::text("standard output is a terminal, and an archive is not text")
+                    .hint(Some("name a file, or send standard output to one".into()))
+                    .into(),
+            );
         }
         save(&mut out)?;
         return Ok(ExitCode::SUCCESS);

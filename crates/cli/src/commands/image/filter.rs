@@ -34,12 +34,12 @@ pub(super) fn image_filter(text: &str) -> Result<ImageFilter, String> {
         .split_once('=')
         .ok_or_else(|| "it is not KEY=VALUE".to_owned())?;
     match key {
-        "reference" if glob::matches(value, "").is_none() => Err("that is no pattern".to_owned()),
+        "reference" if glob::matches(value, "").is_none() => Err("it is not a valid pattern".to_owned()),
         "reference" => Ok(ImageFilter::Reference(value.to_owned())),
         "dangling" => match value {
             "true" | "1" => Ok(ImageFilter::Dangling(true)),
             "false" | "0" => Ok(ImageFilter::Dangling(false)),
-            _ => Err("it is true or false".to_owned()),
+            _ => Err("it must be `true` or `false`".to_owned()),
         },
         "before" => Ok(ImageFilter::Before(value.to_owned())),
         "since" => Ok(ImageFilter::Since(value.to_owned())),

@@ -73,7 +73,7 @@ impl ImageImport {
         let image = match &self.source {
             ImportSource::Image(reference) => {
                 if !self.changes.is_empty() || self.message.is_some() || self.platform.is_some() {
-                    return Err(Report::text(format!("`{reference}` is an image already"))
+                    return Err(Report::text(format!("`{reference}` is already an image"))
                         .hint(Some(
                             "`--change`, `--message` and `--platform` are for the files of an archive: leave them out, and run \
                              the image with other settings"
@@ -155,7 +155,7 @@ fn source(text: OsString) -> Result<ImportSource, String> {
         return Ok(ImportSource::StandardInput);
     }
     if word.starts_with("http://") || word.starts_with("https://") {
-        return Err(format!("fetch it before: `curl -fL {word} | isopod import -`"));
+        return Err(format!("fetch it first: `curl -fL {word} | isopod import -`"));
     }
     if ImageReference::names_transport(&word) {
         return reference(text).map(ImportSource::Image);

@@ -65,8 +65,10 @@ impl ImageLoad {
 pub(super) fn spool(settings: &Settings) -> Result<tempfile::NamedTempFile, Report> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Err(Report::text("an archive does not come from a terminal")
-            .hint(Some("name a file: `isopod load -i FILE`".into())));
+        return Err(
+            Report::text("standard input is a terminal, and an archive does not come from one")
+                .hint(Some("name a file: `isopod load -i FILE`".into())),
+        );
     }
     let failed = |error: io::Error| Report::text("cannot keep standard input").because(error.to_string());
     let mut file = tempfile::NamedTempFile::new_in(&settings.state_dir).map_err(failed)?;

@@ -32,7 +32,10 @@ pub(crate) struct NetworkInspect {
 pub(crate) fn document_of(text: &str, settings: &Settings) -> Result<Value, Report> {
     let name = name(text).map_err(Report::text)?;
     let shown = shown(&[name], settings)?.pop();
-    let shown = shown.ok_or_else(|| Report::text(format!("there is no network `{text}`")))?;
+    let shown = shown.ok_or_else(|| {
+        Report::text(format!("there is no network `{text}`"))
+            .hint(Some("`isopod network ls` lists them".into()))
+    })?;
     Ok(shown.document())
 }
 

@@ -112,7 +112,7 @@ fn network_filter(text: &str) -> Result<NetworkFilter, String> {
         ("label", _) => Ok(NetworkFilter::Label(LabelFilter::read(value))),
         ("dangling", "true" | "1") => Ok(NetworkFilter::Dangling(true)),
         ("dangling", "false" | "0") => Ok(NetworkFilter::Dangling(false)),
-        ("dangling", _) => Err("it is true or false".to_owned()),
+        ("dangling", _) => Err("it must be `true` or `false`".to_owned()),
         // docker's: those that it has from the start, of which there are none here.
         ("type", "custom") | ("scope", "local") => Ok(NetworkFilter::Any),
         _ => {

@@ -23,7 +23,7 @@ pub(crate) struct NetworkPrune {
 
 fn by_label(text: &str) -> Result<PruneFilter, String> {
     match prune_filter(text)? {
-        PruneFilter::Until(_) => Err("a network has no time of its creation".to_owned()),
+        PruneFilter::Until(_) => Err("the time when a network was created is not recorded".to_owned()),
         filter => Ok(filter),
     }
 }

@@ -41,10 +41,13 @@ impl TemplateRm {
             {
                 [key] => chosen.push(key.clone()),
                 [] => reports.push(missing(wanted)),
-                _ => reports.push(Report::text(format!(
-                    "several templates have keys that begin with `{}`",
-                    wanted.escape_debug()
-                ))),
+                _ => reports.push(
+                    Report::text(format!(
+                        "several templates have keys that begin with `{}`",
+                        wanted.escape_debug()
+                    ))
+                    .hint(Some("give more of the key".into())),
+                ),
             }
         }
         for key in chosen {
@@ -63,6 +66,6 @@ impl TemplateRm {
 }
 
 fn missing(wanted: &str) -> Report {
-    Report::text(format!("no template `{}`", wanted.escape_debug()))
-        .hint(Some("`isopod template list` shows those that there are".into()))
+    Report::text(format!("there is no template `{}`", wanted.escape_debug()))
+        .hint(Some("`isopod template list` lists the templates".into()))
 }

@@ -111,7 +111,7 @@ impl Columns {
             [one] if let Some(list) = ["-eo", "-o"].iter().find_map(|flag| one.strip_prefix(flag)) => {
                 (named(&names(list))?, false)
             }
-            _ => return Err("these options of ps(1) are not known here".to_owned()),
+            _ => return Err("these options of ps(1) are not supported".to_owned()),
         };
         Ok(Self { columns, with_app })
     }

@@ -102,7 +102,7 @@ pub(crate) fn volume_filter(text: &str) -> Result<VolumeFilter, String> {
         "dangling" => match value {
             "true" | "1" => Ok(VolumeFilter::Dangling(true)),
             "false" | "0" => Ok(VolumeFilter::Dangling(false)),
-            _ => Err("it is true or false".to_owned()),
+            _ => Err("it must be `true` or `false`".to_owned()),
         },
         _ => Err("the keys are name, label, dangling and driver".to_owned()),
     }

@@ -56,7 +56,10 @@ pub(super) fn network(
         }
     }
     if joins.len() > MAX_TAPS {
-        let reason = format!("it is to be in {} networks, and {MAX_TAPS} fit", joins.len());
+        let reason = format!(
+            "it asks for {} networks, and a pod can be in {MAX_TAPS}",
+            joins.len()
+        );
         faults.push(Fault::Host {
             what: "cannot give the pod its networks".into(),
             reason,
@@ -70,9 +73,7 @@ pub(super) fn network(
     if facts.host.user != HostUser::Root && ports.len() > CARRIED_PORTS {
         faults.push(Fault::Host {
             what: format!("cannot publish {} ports", ports.len()),
-            reason: format!(
-                "of a pod in networks with names, an ordinary user's {CARRIED_PORTS} are led in at most"
-            ),
+            reason: format!("without root, a pod in networks with names publishes at most {CARRIED_PORTS}"),
             hint: "publish fewer".into(),
         });
     }
@@ -108,7 +109,7 @@ impl NetworkPrograms {
     /// network has a name server.
     pub(crate) fn missing(&self, user: HostUser, dns: bool) -> Option<(&'static str, Need)> {
         if user != HostUser::Root && self.pasta.is_none() {
-            let what = "`pasta` is not installed, which leads out of an ordinary user's";
+            let what = "`pasta` is not installed, which leads out of an ordinary user's networks";
             return Some((what, Need::Passt));
         }
         if self.netavark.is_none() {
@@ -181,7 +182,7 @@ fn of_join(
         if let Some(asked) = asked
             && !network.subnets.iter().any(|subnet| is_kind(&subnet.gateway))
         {
-            let reason = format!("it has no {kind}, and the pod is to have {asked}");
+            let reason = format!("it has no {kind}, and the pod asks for {asked}");
             return Err(fault(join, &reason, "leave that address out"));
         }
     }
@@ -195,7 +196,7 @@ fn of_join(
     let addresses: Result<Vec<IpAddr>, AddressFault> = network.subnets.iter().map(choose).collect();
     let addresses = addresses.map_err(|error| {
         let hint = match error {
-            AddressFault::Exhausted(_) => "remove pods that are no more needed, or create a larger network",
+            AddressFault::Exhausted(_) => "remove pods that are no longer needed, or create a larger network",
             _ => "leave the address out, or name another",
         };
         fault(join, &error.to_string(), hint)
@@ -207,7 +208,7 @@ fn of_join(
     };
     let mac = join.mac.unwrap_or(own);
     if macs.contains(&mac) {
-        let reason = format!("the Ethernet address {mac} is another pod's");
+        let reason = format!("the Ethernet address {mac} belongs to another pod");
         return Err(fault(join, &reason, "name another: `--mac-address`"));
     }
     Ok(JoinedNetwork {

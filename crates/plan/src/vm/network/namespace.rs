@@ -27,7 +27,7 @@ pub(super) fn network(
     let guest = match &host.namespace {
         Some(Ok(guest)) => guest.clone(),
         Some(Err(found)) => return Err(fault(&found.reason, found.hint.as_deref())),
-        None => return Err(fault("nobody looked into it", None)),
+        None => return Err(fault("it was not read", None)),
     };
     if guest.interfaces.len() > MAX_TAPS {
         let reason = format!(

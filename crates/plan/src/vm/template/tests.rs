@@ -242,7 +242,7 @@ fn a_start_says_why_it_is_cold_or_warm() {
     let of_arm = |mode| super::start(mode, &arm, &there);
     assert_eq!(
         of_arm(StartMode::Auto).unwrap().reason,
-        "VMs of arm64 are not saved"
+        "VMs for arm64 cannot be saved"
     );
     assert!(of_arm(StartMode::Warm).is_err());
     let many = pod(PLACES + 1, &[]);

@@ -136,8 +136,9 @@ fn names_of_addresses() {
 #[test]
 fn what_is_no_forward_is_refused_with_the_reason() {
     const FORM: &str = "it does not have the form `[[IP:][HOST]:]POD[/PROTOCOL]`";
-    let port =
-        |text: &str| format!("`{text}` is no value of `port`: it must be a whole number from 1 to 65535");
+    let port = |text: &str| {
+        format!("`{text}` is not a valid value of `port`: it must be a whole number from 1 to 65535")
+    };
     for (text, message) in [
         ("", port("")),
         (":", port("")),
@@ -157,11 +158,11 @@ fn what_is_no_forward_is_refused_with_the_reason() {
         ("[::1", FORM.to_owned()),
         (
             "localhost:80:80",
-            "`localhost` is no value of `IP`: it must be an IP address of the host".to_owned(),
+            "`localhost` is not a valid value of `IP`: it must be an IP address of the host".to_owned(),
         ),
         (
             "[127.0.0.1]:80:80",
-            "`127.0.0.1` is no value of `IP`: it must be an IPv6 address, which stands in brackets"
+            "`127.0.0.1` is not a valid value of `IP`: it must be an IPv6 address, which stands in brackets"
                 .to_owned(),
         ),
         (

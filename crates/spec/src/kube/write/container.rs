@@ -108,7 +108,7 @@ fn gaps_of_app(app: &App, place: ContainerList, gaps: &Gaps) {
         );
     }
     if app.readiness == Readiness::Notify {
-        add("saying itself when it is ready", "probes ask for it");
+        add("its own report that it is ready", "probes ask for it");
     }
     if overrides.health_check != HealthCheck::default() {
         add(
@@ -184,7 +184,7 @@ fn command(app: &App, gaps: &Gaps) -> (Vec<String>, Vec<String>) {
         None => {
             if overrides.args.is_some() && words.is_empty() {
                 let what = format!("app `{}`: no arguments in place of its image's", app.name);
-                gaps.add(what, "an empty list of them says nothing");
+                gaps.add(what, "an empty list of them means those of the image");
             }
             (Vec::new(), words)
         }
@@ -266,7 +266,7 @@ fn resources(subject: &str, resources: &Resources, gaps: &Gaps) -> Fields {
     if too_much(resources.memory_request_bytes, resources.memory_limit_bytes)
         || too_much(millis.0.map(u64::from), millis.1.map(u64::from))
     {
-        let why = "a request is no more than its limit";
+        let why = "a request cannot exceed its limit";
         gaps.add_needed(
             format!("{subject}: what it takes of the VM"),
             why,

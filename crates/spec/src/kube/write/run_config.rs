@@ -47,7 +47,7 @@ pub(super) fn as_overrides(pod: &PodSpec, gaps: &Gaps) -> PodSpec {
 fn gaps_of_config(app: &App, config: &RunConfig, gaps: &Gaps) {
     let add = |what: &str, why: &str| gaps.add(format!("app `{}`: {what}", app.name), why);
     add(
-        "an `app` section in place of all that its image says",
+        "an `app` section instead of all settings of its image",
         "beside a container's fields the image's variables, stop signal and health check hold as well",
     );
     if app.overrides != Overrides::default() {

@@ -139,7 +139,7 @@ pub(super) fn of_app(app: &App, gaps: &Gaps) -> Fields {
         );
         gaps.add(
             what,
-            "`allowPrivilegeEscalation: false` is for no container with that",
+            "`allowPrivilegeEscalation: false` cannot be given to a container with it",
         );
         no_new_privileges = None;
     }

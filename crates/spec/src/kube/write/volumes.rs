@@ -84,7 +84,7 @@ fn gaps_of_host(pod: &PodSpec, volume: &Volume, host: &HostVolume, gaps: &Gaps) 
     }
     let mut mounts = pod.apps.iter().flat_map(|app| &app.mounts);
     if host.propagation == Propagation::Rslave && !mounts.any(|mount| mount.volume == volume.name) {
-        let why = "a container's mount says it, and none mounts this volume";
+        let why = "a container's mount has it, and none mounts this volume";
         gaps.add(format!("{subject}: its propagation"), why);
     }
 }

@@ -180,7 +180,7 @@ fn what_is_invalid_or_cannot_be_had_is_said() {
         ("{}", "it is not a seccomp profile"),
         (
             r#"{"defaultAction": "SCMP_ACT_NO"}"#,
-            "`SCMP_ACT_NO` is no action",
+            "`SCMP_ACT_NO` is not an action",
         ),
         (
             r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,
@@ -204,7 +204,7 @@ fn what_is_invalid_or_cannot_be_had_is_said() {
         ),
         (
             r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "EVIL"}"#,
-            "`EVIL` is no error",
+            "`EVIL` is not an error",
         ),
     ] {
         let error = read_profile(text).unwrap_err();
@@ -222,7 +222,7 @@ fn what_is_invalid_or_cannot_be_had_is_said() {
         ),
         (
             r#"{"name": "read", "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "=="}]}"#,
-            "`==` is no comparison",
+            "`==` is not a comparison",
         ),
         (
             r#"{"name": "read", "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "new"}}"#,

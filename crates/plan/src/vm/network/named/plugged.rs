@@ -30,12 +30,12 @@ pub fn connect(
     if current.iter().any(|joined| joined.network.name == join.network) {
         return Err(fault(
             join,
-            "the pod is in it already",
+            "the pod is already in it",
             "`isopod network disconnect` first, for another address",
         ));
     }
     if current.len() >= MAX_TAPS {
-        let reason = format!("it is in {MAX_TAPS} networks, and no more fit");
+        let reason = format!("it is in {MAX_TAPS} networks, which is the most");
         return Err(fault(
             join,
             &reason,
