@@ -56,6 +56,15 @@ fn flags_have_dockers_meaning() {
         "nofile=77",
         "-w/srv/data",
     ]);
+    // A log of several files, which keep all of it.
+    let pod = pod.with([
+        "--log-driver",
+        "json-file",
+        "--log-opt",
+        "max-size=200",
+        "--log-opt",
+        "max-file=20",
+    ]);
     let out = pod.sh(script).start().wait().expect(0);
     let expected = "of the file, of the flag\nof the image\ndeep\nof the image\ntmpfs\n8\n192.0.2.7\tdb\n77\n/srv/data\n";
     assert_eq!(out.text(), expected);
@@ -69,6 +78,21 @@ fn flags_have_dockers_meaning() {
         assert_eq!(
             isopod("inspect -f {{.State.Status}}-{{.State.ExitCode}} first").text(),
             "exited-0\n"
+        );
+        let template = "{{json .HostConfig.LogConfig.Config}}";
+        let options = bench
+            .isopod_command(["inspect", "-f", template, "first"])
+            .expect(0);
+        assert_eq!(options.text(), "{\"max-file\":\"20\",\"max-size\":\"200\"}\n");
+        let states = std::fs::read_dir(bench.state().join("pods")).expect("the pods");
+        let logs = states
+            .filter_map(|state| std::fs::read_dir(state.ok()?.path().join(&uuid).join("logs")).ok())
+            .flatten()
+            .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+        let sizes: Vec<u64> = logs.collect();
+        assert!(
+            sizes.len() > 1 && sizes.iter().all(|size| *size <= 200),
+            "{sizes:?}"
         );
         let again = bench
             .pod()

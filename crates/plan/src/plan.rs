@@ -421,6 +421,7 @@ impl Planner<'_> {
                 stdin,
                 lifecycle: AppLifecycle::of(app, decided.health.clone()),
                 last_words: last_words::place(&app.last_words, Some(&facts.tree)),
+                log: app.overrides.log,
             });
         }
         (apps, images)

@@ -30,7 +30,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_spec::AppName;
+use isopod_spec::{AppName, LogLimits};
 
 pub use read::{LogReader, Options};
 pub use record::{Kind, Record};
@@ -80,6 +80,16 @@ impl Default for Limits {
     }
 }
 
+impl From<LogLimits> for Limits {
+    fn from(asked: LogLimits) -> Self {
+        let usual = Self::default();
+        Self {
+            file_bytes: asked.file_bytes.unwrap_or(usual.file_bytes),
+            files: asked.files.unwrap_or(usual.files),
+        }
+    }
+}
+
 /// Why a log could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the log `{}`", path.display())]
@@ -115,9 +125,12 @@ fn file(dir: &Path, app: &AppName, number: u32) -> PathBuf {
 
 /// Removes an app's log, as far as it is there.
 pub(crate) fn remove(dir: &Path, app: &AppName) {
-    for number in 0..Limits::default().files {
-        // A log that stays is removed with its pod.
-        let _ = std::fs::remove_file(file(dir, app, number));
+    for number in 0.. {
+        // A log that stays is removed with its pod; a file may be missing between two.
+        let removed = fs::remove_file(file(dir, app, number));
+        if removed.is_err() && number > Limits::default().files {
+            return;
+        }
     }
 }
 

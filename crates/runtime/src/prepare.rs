@@ -549,6 +549,7 @@ pub(crate) fn app_record(app: &AppPlan, image: &str) -> AppRecord {
         probed: app.lifecycle.is_probed(),
         role: app.lifecycle.role,
         words_from_log: app.lifecycle.last_words.from_log,
+        log: app.log,
         mounts: app.mounts.iter().map(MountRecord::of).collect(),
         gone: false,
     }

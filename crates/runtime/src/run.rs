@@ -410,7 +410,7 @@ impl Pod<'_> {
             (Some(OfApp::Bound(add, files)), Ok(())) => {
                 let terms = AppTerms::from(&add.arrived.app);
                 self.status.comes(&add.arrived);
-                self.outputs.add(&add.arrived.app.name);
+                self.outputs.add(&add.arrived.app);
                 self.arrivals.send(&self.agent, add, files, done);
                 return Some(Input::Comes(terms));
             }

@@ -42,8 +42,8 @@ pub use env_file::{EnvFileFault, read_env_file};
 pub use health::{read_health_cmd, read_health_on_failure, read_health_retries, read_health_time};
 pub use lifecycle::{Stream, read_attach, read_depends_on, read_restart, read_stop_signal};
 pub use limits::{
-    LIMITS, read_cpu_millis, read_cpu_shares, read_memory_bytes, read_pids_limit, read_storage_opt,
-    read_sysctl,
+    LIMITS, read_cpu_millis, read_cpu_shares, read_log_opt, read_memory_bytes, read_pids_limit,
+    read_storage_opt, read_sysctl,
 };
 pub(crate) use limits::{SecurityOption, read_oom_score_adj, read_security_opt, read_ulimit};
 pub use limits::{read_cpu_period, read_cpu_quota};

@@ -60,7 +60,7 @@ pub use probe::{
     ProbeKind, Probes,
 };
 pub use reference::{ImageReference, InvalidReference, LocalReference, RegistryReference, Transport};
-pub use resources::{PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
+pub use resources::{LogLimits, PodLimits, Resources, Rlimit, RlimitKind, Sysctl};
 pub use run_config::*;
 pub use seccomp::{Refusal, Seccomp, SyscallFilter};
 pub use vm::*;

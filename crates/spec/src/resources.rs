@@ -71,6 +71,32 @@ pub struct PodLimits {
     pub cpu_millis: Option<u32>,
 }
 
+/// How large an app's log on the host may become (`--log-opt`). `None`: as every log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLimits {
+    /// The size of a file after which the next is begun, in bytes (`max-size`).
+    pub file_bytes: Option<u64>,
+    /// How many files are kept, the one that is written included (`max-file`).
+    pub files: Option<u32>,
+}
+
+impl LogLimits {
+    /// Whether it is as every log.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These, and where they say nothing `base`.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        Self {
+            file_bytes: self.file_bytes.or(base.file_bytes),
+            files: self.files.or(base.files),
+        }
+    }
+}
+
 /// A limit of setrlimit(2) (`--ulimit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::VolumeName;
 use crate::network::ImagePort;
 use crate::probe::{EventHandlers, HealthCheck};
-use crate::resources::{Resources, Rlimit};
+use crate::resources::{LogLimits, Resources, Rlimit};
 use crate::seccomp::Seccomp;
 
 /// What an image, or an appc `app` section, says about how to run it.
@@ -96,6 +96,9 @@ pub struct Overrides {
     /// Whom the kernel kills when it has outgrown its own memory.
     #[serde(default, skip_serializing_if = "OomKill::is_default")]
     pub oom_kill: OomKill,
+    /// `--log-opt`.
+    #[serde(default, skip_serializing_if = "LogLimits::is_default")]
+    pub log: LogLimits,
     /// `--workdir`.
     pub working_dir: Option<PathBuf>,
     /// The signal that asks the app to stop, in place of the image's (Kubernetes' `lifecycle.stopSignal`).

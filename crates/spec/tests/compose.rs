@@ -156,6 +156,7 @@ const OF_SCHEMA: [(&str, &str); 11] = [
         "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$",
     ),
     ("healthcheck", "/definitions/healthcheck"),
+    ("logging", "/definitions/service/properties/logging"),
     ("port", "/definitions/service/properties/ports/items/oneOf/2"),
     ("mount", "/definitions/service/properties/volumes/items/oneOf/1"),
     ("volume", "/definitions/volume"),

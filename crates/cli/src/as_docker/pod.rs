@@ -12,8 +12,8 @@ use isopod_runtime::pods::files::{AppRecord, AppState, AppStatus, HealthState, K
 use isopod_runtime::pods::state::PodState;
 use isopod_runtime::pods::volumes::MountRecord;
 use isopod_spec::{
-    App, AppRoot, EmptyVolume, ImageReference, ImageSource, JoinedNetwork, Medium, Network, PodSpec,
-    PortForward, RestartPolicy, RootfsAccess, Sysctl, VolumeKind, VolumeName,
+    App, AppRoot, EmptyVolume, ImageReference, ImageSource, JoinedNetwork, LogLimits, Medium, Network,
+    PodSpec, PortForward, RestartPolicy, RootfsAccess, Sysctl, VolumeKind, VolumeName,
 };
 use serde_json::{Map, Value, json};
 
@@ -223,6 +223,18 @@ fn config(
     })
 }
 
+/// What was asked for of a log, as docker has it: texts.
+fn log_options(log: &LogLimits) -> Value {
+    let size = log.file_bytes.map(|bytes| ("max-size", bytes.to_string()));
+    let files = log.files.map(|files| ("max-file", files.to_string()));
+    let options = size.into_iter().chain(files);
+    Value::Object(
+        options
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect(),
+    )
+}
+
 fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, ports: &[PortForward]) -> Value {
     let overrides = asked.map(|asked| &asked.overrides);
     let resources = overrides.map(|overrides| overrides.resources).unwrap_or_default();
@@ -238,7 +250,7 @@ fn host_config(app: &AppRecord, asked: Option<&App>, spec: Option<&PodSpec>, por
     json!({
         "NetworkMode": spec.map(network_mode),
         // The pod's own logs are in containerd's format.
-        "LogConfig": { "Type": "k8s-file", "Config": {} },
+        "LogConfig": { "Type": "k8s-file", "Config": log_options(&app.log) },
         "PortBindings": bindings(ports),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": count },
         "CapAdd": overrides.map(|overrides| &overrides.cap_add),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use isopod_spec::{AppName, RestartPolicy, RootOnRestart, RootWrites, RootfsAccess};
+use isopod_spec::{AppName, LogLimits, RestartPolicy, RootOnRestart, RootWrites, RootfsAccess};
 
 use crate::apps::lifecycle::AppLifecycle;
 use crate::apps::process::Process;
@@ -31,6 +31,8 @@ pub struct AppPlan {
     pub writes: Writes,
     /// Where its file for last words is bound; `None`: it is in its `/dev`.
     pub last_words: Option<PathBuf>,
+    /// How large its log may become.
+    pub log: LogLimits,
 }
 
 /// What an app's root is made of.

@@ -15,7 +15,8 @@ use isopod_contract::config::GuestNetwork;
 use isopod_contract::in_one_line;
 use isopod_plan::vm::qemu::Mapping;
 use isopod_spec::{
-    AppName, AppRole, FailurePolicy, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess, Vm,
+    AppName, AppRole, FailurePolicy, LogLimits, PodName, PodSpec, PortForward, RestartPolicy, RootfsAccess,
+    Vm,
 };
 use isopod_vm::netns;
 use serde::{Deserialize, Serialize};
@@ -278,6 +279,9 @@ pub struct AppRecord {
     /// Whether the end of its log is its last words where it failed and left none.
     #[serde(default)]
     pub words_from_log: bool,
+    /// How large its log may become.
+    #[serde(default, skip_serializing_if = "LogLimits::is_default")]
+    pub log: LogLimits,
     pub mounts: Vec<MountRecord>,
     /// Whether it came while the pod runs and has gone again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::control::Refusal;
-use crate::logs::{self, Limits, LogWriter, Stream};
-use crate::pods::files::PodRecord;
+use crate::logs::{self, LogWriter, Stream};
+use crate::pods::files::{AppRecord, PodRecord};
 use crate::run::report::Watcher;
 
 /// What is copied at a time from a stream of an app.
@@ -108,7 +108,7 @@ impl Outputs {
                 .iter()
                 .map(|app| match watcher {
                     Some(_) => None,
-                    None => open_log(dir, &app.name),
+                    None => open_log(dir, app),
                 })
                 .collect(),
             ends: record.apps.iter().map(|_| LogEnd::default()).collect(),
@@ -119,12 +119,12 @@ impl Outputs {
     }
 
     /// One more app's.
-    pub(super) fn add(&mut self, app: &AppName) {
+    pub(super) fn add(&mut self, app: &AppRecord) {
         self.logs.push(match self.watcher {
             Some(_) => None,
             None => open_log(&self.dir, app),
         });
-        self.names.push(app.clone());
+        self.names.push(app.name.clone());
         self.ends.push(LogEnd::default());
     }
 
@@ -198,11 +198,11 @@ impl Outputs {
 }
 
 /// An app's log; what cannot be logged is no reason not to run.
-fn open_log(dir: &Path, app: &AppName) -> Option<Log> {
-    match LogWriter::open(dir, app, Limits::default()) {
+fn open_log(dir: &Path, app: &AppRecord) -> Option<Log> {
+    match LogWriter::open(dir, &app.name, app.log.into()) {
         Ok(log) => Some(Arc::new(std::sync::Mutex::new(log))),
         Err(error) => {
-            tracing::warn!("app `{app}` is not logged: {error}");
+            tracing::warn!("app `{}` is not logged: {error}", app.name);
             None
         }
     }

@@ -11,7 +11,7 @@ use crate::flags::{self, SecurityOption, take_over};
 use crate::located::{FaultKind, Kind, Node};
 use crate::{
     App, Dependency, DependencyCondition, EnvVar, Handler, HealthTest, ImageReference, ImageSource,
-    Lifecycle, Overrides, PullPolicy, RestartPolicy, RootfsAccess,
+    Lifecycle, LogLimits, Overrides, PullPolicy, RestartPolicy, RootfsAccess,
 };
 
 /// Reads a service, and what it says of all of them; the apps before it are there for `volumes_from`.
@@ -206,6 +206,9 @@ fn overrides(node: &Node<'_>, deploy: Option<&Node<'_>>, shared: &Shared<'_>) ->
             Some(SecurityOption::NoHostProfile) | None => {}
         }
     }
+    if let Some(logging) = node.get("logging") {
+        overrides.log = log_limits(&logging);
+    }
     for (name, limit) in node.entries("ulimits") {
         let text = match is_object(&limit) {
             false => word_of(&limit, name),
@@ -263,6 +266,32 @@ fn limits(node: &Node<'_>, deploy: Option<&Node<'_>>, overrides: &mut Overrides)
         resources.cpu_request_millis =
             flag_at(&reserved, "cpus", flags::read_cpu_millis).or(resources.cpu_request_millis);
     }
+}
+
+/// What `logging` says of the size of a log, which is what all but the network's drivers have.
+fn log_limits(logging: &Node<'_>) -> LogLimits {
+    keys::check(logging, "logging");
+    if let Some((driver, name)) = word_at(logging, "driver")
+        && !["json-file", "local", "k8s-file"].contains(&name.as_str())
+    {
+        driver.fault(FaultKind::Notice(
+            "it changes nothing: the logs are kept, which `isopod compose logs` shows".to_owned(),
+        ));
+        return LogLimits::default();
+    }
+    let mut limits = LogLimits::default();
+    for pair in pairs(logging, "options", &['=']) {
+        if !["max-size", "max-file"].contains(&pair.name.as_str()) {
+            let words = "it changes nothing: a log's options are `max-size` and `max-file`";
+            pair.node.fault(FaultKind::Notice(words.to_owned()));
+            continue;
+        }
+        let text = format!("{}={}", pair.name, pair.value.unwrap_or_default());
+        if let Some(read) = flag(&pair.node, flags::read_log_opt(OsStr::new(&text))) {
+            limits = read.or(limits);
+        }
+    }
+    limits
 }
 
 /// Whether the swap space that is asked for can be had: none, or as much as there is.

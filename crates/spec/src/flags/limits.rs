@@ -7,11 +7,11 @@ use super::app::{AppFlag, keep, push};
 use super::scalar::{read_bytes, utf8};
 use super::{FlagFault, InvalidFlag};
 use crate::words::{nearest, shown};
-use crate::{Rlimit, RlimitKind, Seccomp, Sysctl};
+use crate::{LogLimits, Rlimit, RlimitKind, Seccomp, Sysctl};
 
 /// The rows of the flags that limit an app. They hold within its pod's VM, which is as large as its apps ask for together unless
 /// `--vm-memory` and `--vm-cpus` say otherwise.
-pub const LIMITS: [AppFlag; 7] = [
+pub const LIMITS: [AppFlag; 8] = [
     AppFlag::text(
         "memory",
         "SIZE",
@@ -70,6 +70,20 @@ pub const LIMITS: [AppFlag; 7] = [
         "that follows from requests and limits there",
     ),
     AppFlag::text(
+        "log-opt",
+        "OPTION",
+        "Limit the app's log: max-size=SIZE of a file [default: 10m], max-file=N files [default: 3]",
+        |app, text| {
+            app.log = read_log_opt(text)?.or(app.log);
+            Ok(())
+        },
+    )
+    .gap(
+        |app| !app.log.is_default(),
+        "the size of its log",
+        "a node has one, not a container",
+    ),
+    AppFlag::text(
         "ulimit",
         "NAME=SOFT[:HARD]",
         "Set a limit of setrlimit(2), such as nofile=1024",
@@ -109,6 +123,43 @@ pub(super) fn form(fault: &'static str, hint: &'static str) -> FlagFault {
 pub fn read_memory_bytes(flag: &'static str, text: &OsStr) -> Result<u64, InvalidFlag> {
     read(flag, text, |word| {
         read_bytes(word).ok_or(form("it is not a size", "write `64m` or `1.5g`"))
+    })
+}
+
+/// The most files of a log.
+const MAX_LOG_FILES: u32 = 1000;
+
+/// Reads an app's `--log-opt`, one of docker's options of its log driver `json-file`.
+///
+/// # Errors
+/// [`InvalidFlag`] for another option, and for what is not a size or not a number of files.
+pub fn read_log_opt(text: &OsStr) -> Result<LogLimits, InvalidFlag> {
+    read("--log-opt", text, |word| match word.split_once('=') {
+        Some(("max-size", size)) => Ok(LogLimits {
+            file_bytes: Some(read_bytes(size).filter(|bytes| *bytes > 0).ok_or(form(
+                "it is not a size above 0",
+                "write `max-size=10m`; a fraction is not possible",
+            ))?),
+            files: None,
+        }),
+        Some(("max-file", count)) => {
+            let count = count.parse().ok();
+            Ok(LogLimits {
+                file_bytes: None,
+                files: Some(
+                    count
+                        .filter(|count| (1..=MAX_LOG_FILES).contains(count))
+                        .ok_or(form(
+                            "it is not a number of files from 1 to 1000",
+                            "write `max-file=3`",
+                        ))?,
+                ),
+            })
+        }
+        _ => Err(form(
+            "it is not an option of the log",
+            "there are `max-size=SIZE` and `max-file=N`",
+        )),
     })
 }
 
@@ -360,6 +411,28 @@ mod tests {
                 .iter()
                 .all(|bad| read_cpu_shares(os(bad)).is_err())
         );
+    }
+
+    #[test]
+    fn logs_are_limited_as_with_docker() {
+        let limits = |file_bytes, files| LogLimits { file_bytes, files };
+        for (text, expected) in [
+            ("max-size=10m", limits(Some(10 << 20), None)),
+            ("max-file=1", limits(None, Some(1))),
+        ] {
+            assert_eq!(read_log_opt(os(text)).unwrap(), expected, "{text}");
+        }
+        for bad in [
+            "max-size=",
+            "max-size=0",
+            "max-size=-1",
+            "max-file=0",
+            "max-file=1001",
+            "tag=a",
+            "max-size",
+        ] {
+            assert!(read_log_opt(os(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -68,10 +68,6 @@ pub(super) const REFUSED: &[Flag] = &[
         "oom-kill-disable",
         "say how readily the kernel kills it: `--oom-score-adj -1000` is never",
     ),
-    refused(
-        "log-opt",
-        "the logs of an app are bounded as they are: leave it out",
-    ),
     refused("runtime", "a pod's VM is what runs it: leave it out"),
     refused_switch(
         "use-api-socket",
