@@ -11,8 +11,6 @@ mod sharing;
 mod streams;
 mod world;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use isopod_tests::cri::wire::Message;
@@ -38,8 +36,7 @@ fn number(value: i64) -> Message {
 fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     let Some(bench) = Bench::of_root() else { return };
     let containerd = Containerd::start(&bench);
-    let volume = bench.source("volume", &[("file", "from the host\n"), ("words", "")]);
-    fs::set_permissions(volume.join("words"), fs::Permissions::from_mode(0o666)).unwrap();
+    let volume = bench.source("volume", &[("file", "from the host\n")]);
     let sandbox = containerd
         .sandbox_with("pod", |config| {
             let linux = Message::new().entry(3, "net.core.somaxconn", "333");
@@ -54,7 +51,6 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
             .mount(&volume, "/volume", false)
             .mount(&volume, "/locked", true)
             .mount(&volume.join("file"), "/etc/one-file", true)
-            .mount(&volume.join("words"), "/dev/termination-log", false)
             .config(|config| {
                 let variable = Message::new().text(1, "NAME").text(2, "a b=c");
                 config.message(6, variable).text(5, "/tmp")

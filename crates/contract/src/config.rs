@@ -178,9 +178,9 @@ pub struct GuestApp {
     /// The directory that it finds as `/dev`, to be filled.
     #[serde(default)]
     pub dev: String,
-    /// The file in which it says why it ended; emptied for each life.
-    #[serde(default)]
-    pub last_words: String,
+    /// The file in which it says why it ended; emptied for each life. `None`: a volume's file is in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_words: Option<String>,
     /// Character devices that it finds there besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<GuestDevice>,

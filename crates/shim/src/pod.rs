@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isopod_contract::in_one_line;
+use isopod_contract::message::HostStream;
 use isopod_plan::Fault;
 use isopod_runtime::Settings;
 use isopod_runtime::app::{self, AddError};
@@ -207,6 +208,11 @@ impl Pod {
         control::ask(&self.path, request)
             .await
             .map_err(|error| hinted(&error, error.hint()))
+    }
+
+    /// Whether the guest's agent answers, within the time that it has for any stream.
+    pub(crate) async fn answers(&self) -> bool {
+        control::open(&self.path, HostStream::Stats).await.is_ok()
     }
 
     /// The pod's directory, through which its agent is reached.

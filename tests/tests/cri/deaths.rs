@@ -51,6 +51,17 @@ fn nothing_stays_when_something_dies() {
             assert_eq!(pods.count(), 0);
         });
     }
+    scenarios.run("a container that is stopped in a guest that says nothing", || {
+        let sandbox = containerd.sandbox("silent");
+        let container = sandbox.start("main", ContainerConfig::new(&["sleep", "100000"]));
+        let qemu = rustix::process::Pid::from_raw(bench.process("qemu")).unwrap();
+        rustix::process::kill_process(qemu, rustix::process::Signal::STOP).unwrap();
+        let begun = Instant::now();
+        container.stop(1);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert_eq!(container.status().number(7), 137);
+        sandbox.remove();
+    });
     scenarios.run("containerd itself", || {
         let privileged = Message::new().message(2, Message::new().number(6, 1));
         let sandbox = containerd

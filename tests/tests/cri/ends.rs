@@ -8,7 +8,12 @@ use isopod_tests::cri::{ContainerConfig, EXITED};
 use super::Pod;
 
 pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
-    let Pod { sandbox, main, .. } = pod;
+    let Pod {
+        sandbox,
+        main,
+        volume,
+        ..
+    } = pod;
     scenarios.run("exit statuses, output, and a program that is not there", || {
         let (status, reason, text) = sandbox.run(
             "fails",
@@ -18,6 +23,13 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
         assert!(text.contains("!err\n") && text.contains("unfinished"), "{text}");
         let (status, reason, text) = sandbox.run("succeeds", ContainerConfig::new(&["echo", "all", "well"]));
         assert_eq!((status, &*reason, &*text), (0, "Completed", "all well\n"));
+        // The kubelet reads this file of the host's when it has heard of the end.
+        let words = volume.join("why");
+        std::fs::write(&words, "").unwrap();
+        let says = "echo because > /dev/termination-log; exit 3";
+        let config = ContainerConfig::sh(says).mount(&words, "/dev/termination-log", false);
+        assert_eq!(sandbox.run("says", config).0, 3);
+        assert_eq!(std::fs::read_to_string(&words).unwrap(), "because\n");
         let refused = sandbox
             .try_start("absent", ContainerConfig::new(&["/no/such"]))
             .err()
@@ -41,7 +53,6 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
         container.remove();
         main.stop(1);
         assert_eq!((main.status().number(3), main.status().number(7)), (EXITED, 137));
-        // The kubelet reads that file of the host.
         assert!(main.try_exec(&["true"], 10).is_err());
     });
 }

@@ -379,7 +379,8 @@ impl<M: Manager> Session<M> {
         let fault = uptime_ms.and_then(|_| self.mount_fault(app));
         let (mut words, mut out_of_memory, mut other) = (None, None, None);
         if fault.is_none() {
-            words = last_words::take(Path::new(&self.pod.apps[app].last_words));
+            let file = self.pod.apps[app].last_words.as_deref();
+            words = file.and_then(|file| last_words::take(Path::new(file)));
             (out_of_memory, other) = self.out_of_memory(app, status, killed_pid).await?;
         }
         Ok(AppExit {

@@ -7,6 +7,7 @@ use isopod_spec::{App, AppName, LastWords};
 
 use crate::layout;
 use crate::path::{self, Lookup, NodeKind};
+use crate::volumes::VolumeMount;
 
 /// The file in the guest.
 pub(crate) fn file(app: &AppName, words: &LastWords) -> PathBuf {
@@ -18,6 +19,15 @@ pub(crate) fn file(app: &AppName, words: &LastWords) -> PathBuf {
                 .unwrap_or(Path::new("")),
         ),
     }
+}
+
+/// Whether the file is the guest's own: a volume may have one in its place, as the kubelet's has, which is for its owner to read and to
+/// empty.
+pub(crate) fn own(words: &LastWords, mounts: &[VolumeMount]) -> bool {
+    words.path.is_some()
+        || mounts
+            .iter()
+            .all(|mount| &*mount.place != Path::new(LastWords::PATH))
 }
 
 /// Where the app finds the file, where it is bound there: links of the image followed.

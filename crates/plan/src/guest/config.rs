@@ -240,7 +240,8 @@ pub(crate) fn arrival(
             depends_on: app.lifecycle.guest_dependencies(&names),
             notify: (app.lifecycle.readiness == Readiness::Notify)
                 .then(|| text(&layout::app_notify_socket(&app.name))),
-            last_words: text(&last_words::file(&app.name, &app.lifecycle.last_words)),
+            last_words: last_words::own(&app.lifecycle.last_words, &app.mounts)
+                .then(|| text(&last_words::file(&app.name, &app.lifecycle.last_words))),
             dev: text(&layout::app_dev(&app.name)),
             own_shm: app
                 .mounts

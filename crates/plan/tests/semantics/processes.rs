@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use isopod_plan::facts::{Facts, SourceKind};
 use isopod_plan::{PodPlan, plan};
 use isopod_spec::{Capabilities, EnvVar, PodSpec};
 
 use super::{planned, refused, unit};
-use crate::fixture::{empty, facts, host, launch, mount, pod, read_only};
+use crate::fixture::{empty, facts, host, launch, mount, pod, read_only, volume_name};
 
 /// The file in which an app says why it ended is there wherever it is asked for, and anybody in the app may write to it.
 #[test]
@@ -33,6 +34,25 @@ fn an_app_finds_the_file_for_its_last_words() {
         pod.apps[0].last_words.path = Some(path.into());
         assert!(refused(&pod, &facts(&pod, &image)).contains(words), "{path}");
     }
+}
+
+/// A volume's file in that place is its owner's: the agent neither reads nor empties it.
+#[test]
+fn a_volume_in_place_of_the_last_words_is_left_alone() {
+    let file = |pod: &PodSpec, known: &Facts| {
+        let made = plan(pod, known).unwrap();
+        let config = made.guest.text(Path::new("/isopod/arrival.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["apps"][0]["lastWords"].clone()
+    };
+    let mut pod = pod();
+    let own = file(&pod, &facts(&pod, &[]));
+    assert_eq!(own, "/isopod/apps/web/dev/termination-log");
+    pod.volumes = vec![host("v", "/srv/words")];
+    pod.apps[0].mounts = vec![mount("v", "/dev/termination-log")];
+    let mut known = facts(&pod, &[]);
+    known.sources.get_mut(&volume_name("v")).unwrap().kind = SourceKind::File;
+    assert!(file(&pod, &known).is_null());
 }
 
 /// A working directory in a volume is made there, as container runtimes do it.

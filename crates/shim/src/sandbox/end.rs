@@ -11,7 +11,7 @@ use crate::oci::Role;
 use crate::rootfs;
 use crate::tasks::{End, KILLED, Key, NOT_RUN, Refusal, State};
 
-/// How long a pod that is killed has to write back what its containers wrote.
+/// How long a pod that is killed has to write back what its containers wrote, and a container that is killed to end.
 const FORCE_AFTER: Duration = Duration::from_secs(8);
 
 impl Sandbox {
@@ -65,12 +65,32 @@ impl Sandbox {
             }
             (_, Some(app), _) => {
                 let app = Some(app);
-                self.ask(&Request::Signal { app, signal }).await
+                self.ask(&Request::Signal { app, signal }).await?;
+                if signal == 9 {
+                    self.force_where_silent(key)?;
+                }
+                Ok(())
             }
             (_, None, _) => {
                 Err(Refusal::Precondition(format!("container `{}` is being started", key.container)).into())
             }
         }
+    }
+
+    /// Ends the VM where a container does not end by SIGKILL and the guest says nothing either. A kubelet stops no sandbox
+    /// before its containers have ended: its pod would stay `Terminating` for good.
+    fn force_where_silent(&self, key: &Key) -> Result<(), SandboxError> {
+        let pod = self.pod()?;
+        let mut end = self.inner().tasks.end_of(key)?;
+        tokio::spawn(async move {
+            let ended = end.wait_for(Option::is_some);
+            let late = tokio::time::timeout(FORCE_AFTER, ended).await.is_err();
+            if late && !pod.answers().await {
+                pod.stop(true);
+                pod.stop(false);
+            }
+        });
+        Ok(())
     }
 
     /// Deletes a container or a command that has ended.
