@@ -146,7 +146,7 @@ fn a_pod_in_the_background_is_seen_and_stopped() {
         assert_eq!(status(&bench, "web")["state"], "running");
         refused(
             &isopod(&bench, "kill web --app b"),
-            "error: pod `web`: app `b` does not run",
+            "error: pod `web`: app `b` is not running",
         );
     });
     scenarios.run("a stop, its exit status and the log that is followed", || {

@@ -127,7 +127,8 @@ impl Readme<'_> {
             if out.status == 0 {
                 break out.text().to_owned();
             }
-            let over = out.status == 125 && out.stderr.contains("does not run");
+            let over = out.status == 125
+                && (out.stderr.contains("no longer running") || out.stderr.contains("is not running"));
             assert!(!over && Instant::now() < end, "{text}: {out:?}");
             std::thread::sleep(Duration::from_millis(200));
         };
