@@ -174,7 +174,7 @@ fn colon(reason: &str) -> String {
 }
 
 fn by_way_of(proxy: &Option<String>) -> String {
-    let name = |proxy| format!(" by way of the proxy `{proxy}`");
+    let name = |proxy| format!(" through the proxy `{proxy}`");
     proxy.as_ref().map(name).unwrap_or_default()
 }
 
