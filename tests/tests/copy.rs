@@ -373,7 +373,7 @@ fn what_cannot_be_copied(bench: &Bench) {
         ("large", "one:/small/large", "No space left on device"),
         ("tree", "one:/proc/x", "cannot write"),
         ("one:/dev/null", "x", "of a kind that is not copied"),
-        ("one:/there/f", "/dev/null", "it is no file"),
+        ("one:/there/f", "/dev/null", "it is not a file"),
         ("one:other:/f", "x", "has no app `other`"),
         ("nobody:/f", "x", "there is no pod"),
         ("one:/f", "one:/g", "one side of a copy must be on this host"),

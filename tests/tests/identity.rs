@@ -64,7 +64,7 @@ fn containers_are_who_kubernetes_would_have_them_be() {
         "filtered-root 0 NoNewPrivs: 0 Seccomp: 2",
         "bound NoNewPrivs: 1 CapBnd: 0000000000000000 CapEff: 0000000000000000",
         "tool from the path",
-        "told who 0 1048576 1048576 unlimited",
+        "reported who 0 1048576 1048576 unlimited",
         "private /root 1000",
     ] {
         let found = out.text().lines().any(|found| found == line);

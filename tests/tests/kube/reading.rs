@@ -65,7 +65,7 @@ fn every_shared_case_is_planned() {
         let notice = match &*name {
             "multi-kind.yaml" => "are ignored: Service `web`",
             "cpu-small.yaml" => "10 thousandths of a CPU instead of 5",
-            "ephemeral-storage.yaml" => "`ephemeral-storage` is not kept",
+            "ephemeral-storage.yaml" => "`ephemeral-storage` is not enforced",
             "emptydir-mode.yaml" => "tmp-volume: empty, on disk",
             "dev-shm.yaml" => "isopod-apps-c-dev-shm.mount",
             "privileged.yaml" => "as     user 0, group 0",
