@@ -131,7 +131,7 @@ fn exec(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
             "app",
             "add",
             &uuid,
-            "--name",
+            "--app-name",
             &app,
             &bench.image,
             "sleep",
