@@ -170,7 +170,7 @@ fn what_was_synced_survives_a_killed_vm() {
 }
 
 #[test]
-#[ignore = "takes minutes: `cargo nextest run -p isopod-tests --test writable --run-ignored only`"]
+#[ignore = "takes minutes: `cargo nextest run -p isopod-tests --run-ignored only writable::`"]
 fn what_was_synced_survives_twenty_killed_vms() {
     is_killed_and_started(20, 1);
 }

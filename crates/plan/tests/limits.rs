@@ -324,7 +324,7 @@ fn what_no_vm_could_keep_is_refused() {
     let text = refused(&pod);
     for fault in [
         "its reservation of memory of 9437184 bytes is more than its limit, 8388608",
-        "its request of CPU time is more than its limit",
+        "its request for CPU time is more than its limit",
         "its limit of processes is 0",
         "1001 is not between",
         "its soft limit `core` is above the hard one",

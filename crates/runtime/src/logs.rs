@@ -26,6 +26,7 @@ mod record;
 mod stamp;
 mod write;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -123,15 +124,19 @@ fn file(dir: &Path, app: &AppName, number: u32) -> PathBuf {
     })
 }
 
-/// Removes an app's log, as far as it is there.
+/// Removes an app's log, as far as it is there. What stays is removed with its pod.
 pub(crate) fn remove(dir: &Path, app: &AppName) {
-    for number in 0.. {
-        // A log that stays is removed with its pod; a file may be missing between two.
-        let removed = fs::remove_file(file(dir, app, number));
-        if removed.is_err() && number > Limits::default().files {
-            return;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if app_of(&entry.file_name()).as_ref() == Some(app) {
+            let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The app that a file of a log is of.
+fn app_of(file: &OsStr) -> Option<AppName> {
+    let (app, _) = file.to_str()?.split_once(".log")?;
+    AppName::new(app).ok()
 }
 
 /// The apps that have a log below `dir`, sorted by name. A directory that is not there has none.
@@ -150,11 +155,29 @@ pub fn apps(dir: &Path) -> Result<Vec<AppName>, LogError> {
     };
     let mut apps = Vec::new();
     for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let app = name.to_str().and_then(|name| name.split_once(".log"));
-        apps.extend(app.and_then(|(app, _)| AppName::new(app).ok()));
+        apps.extend(app_of(&entry.map_err(failed)?.file_name()));
     }
     apps.sort();
     apps.dedup();
     Ok(apps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_removed_with_all_its_files_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["web.log", "web.log.1", "web.log.999", "web-2.log", "web"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove(dir.path(), &AppName::new("web").unwrap());
+        let left = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["web", "web-2.log"]);
+    }
 }

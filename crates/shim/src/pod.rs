@@ -17,6 +17,7 @@ use isopod_runtime::pods::{Claim, Pods};
 use isopod_runtime::prepare::{self, PrepareOptions};
 use isopod_runtime::run::{self, Caller, Watcher};
 use isopod_spec::PodSpec;
+use isopod_vm::agent::FIRST_ANSWER;
 use tokio::sync::{Mutex, mpsc, watch};
 
 /// Where a container's directory says which pod is its sandbox's.
@@ -210,9 +211,10 @@ impl Pod {
             .map_err(|error| hinted(&error, error.hint()))
     }
 
-    /// Whether the guest's agent answers, within the time that it has for any stream.
-    pub(crate) async fn answers(&self) -> bool {
-        control::open(&self.path, HostStream::Stats).await.is_ok()
+    /// Whether the guest's agent does not answer within the time that it has for any stream. What fails sooner is refused, not silent.
+    pub(crate) async fn is_silent(&self) -> bool {
+        let asked = Instant::now();
+        control::open(&self.path, HostStream::Stats).await.is_err() && asked.elapsed() >= FIRST_ANSWER
     }
 
     /// The pod's directory, through which its agent is reached.

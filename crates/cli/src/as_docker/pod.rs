@@ -223,7 +223,7 @@ fn config(
     })
 }
 
-/// What was asked for of a log, as docker has it: texts.
+/// What was asked for of a log, under docker's names: texts, the size in bytes.
 fn log_options(log: &LogLimits) -> Value {
     let size = log.file_bytes.map(|bytes| ("max-size", bytes.to_string()));
     let files = log.files.map(|files| ("max-file", files.to_string()));

@@ -177,7 +177,7 @@ fn resource_faults(resources: &Resources) -> Vec<String> {
             .cpu_request_millis
             .is_some_and(|request| request > limit)
     {
-        faults.push("its request of CPU time is more than its limit".to_owned());
+        faults.push("its request for CPU time is more than its limit".to_owned());
     }
     if resources.pids_limit == Some(0) {
         faults.push("its limit of processes is 0; the least is 1".to_owned());

@@ -85,7 +85,7 @@ impl Sandbox {
         tokio::spawn(async move {
             let ended = end.wait_for(Option::is_some);
             let late = tokio::time::timeout(FORCE_AFTER, ended).await.is_err();
-            if late && !pod.answers().await {
+            if late && pod.is_silent().await {
                 pod.stop(true);
                 pod.stop(false);
             }

@@ -136,10 +136,11 @@ const MAX_LOG_FILES: u32 = 1000;
 pub fn read_log_opt(text: &OsStr) -> Result<LogLimits, InvalidFlag> {
     read("--log-opt", text, |word| match word.split_once('=') {
         Some(("max-size", size)) => Ok(LogLimits {
-            file_bytes: Some(read_bytes(size).filter(|bytes| *bytes > 0).ok_or(form(
-                "it is not a size above 0",
-                "write `max-size=10m`; a fraction is not possible",
-            ))?),
+            file_bytes: Some(
+                read_bytes(size)
+                    .filter(|bytes| *bytes > 0)
+                    .ok_or(form("it is not a size above 0", "write `max-size=10m`"))?,
+            ),
             files: None,
         }),
         Some(("max-file", count)) => {

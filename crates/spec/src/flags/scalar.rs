@@ -303,16 +303,18 @@ pub(super) fn read_bytes(text: &str) -> Option<u64> {
         "p" | "pi" | "pb" | "pib" => 50,
         _ => return None,
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return None;
+    }
     // More digits than this are less than a byte of the largest unit.
-    let (significant, _) = fraction
+    let (fraction, _) = fraction
         .split_at_checked(FRACTION_DIGITS)
         .unwrap_or((fraction, ""));
-    let parts = significant.parse::<u128>().ok()? << shift;
-    let parts = parts / 10_u128.pow(u32::try_from(significant.len()).ok()?);
-    let bytes = (u128::from(whole.parse::<u64>().ok()?) << shift) + parts;
-    let is_number = fraction.bytes().all(|b| b.is_ascii_digit());
-    u64::try_from(bytes).ok().filter(|_| is_number)
+    let read = |digits: &str| format!("0{digits}").parse::<u128>().ok();
+    let parts = (read(fraction)? << shift) / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let bytes = read(whole)?.checked_mul(1 << shift)?.checked_add(parts)?;
+    u64::try_from(bytes).ok()
 }
 
 /// How many digits of a fraction count.
@@ -360,8 +362,11 @@ mod tests {
             ("64 MB", Some(64 << 20)),
             ("0.1p", Some(112_589_990_684_262)),
             ("0.0000000000000000009999p", Some(0)),
-            ("1.g", None),
-            (".5g", None),
+            ("1.g", Some(1 << 30)),
+            (".5g", Some(1 << 29)),
+            (".", None),
+            (".g", None),
+            ("99999999999999999999999999999999999999999", None),
             ("1.5.1g", None),
             ("1.0000000000000000000x", None),
             ("1.+5g", None),
