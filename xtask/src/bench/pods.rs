@@ -123,7 +123,7 @@ fn milliseconds(times: &[Duration], digits: usize) -> String {
 
 fn exec(bench: &PodsBench) -> Result<Vec<Row>, Failure> {
     out::part("exec");
-    let (uuid, _) = bench.run(bench.pod("run", &["-d"], "exec sleep 100000"))?;
+    let (uuid, _) = bench.run(bench.pod("run", &["-d", "--hold"], "exec sleep 100000"))?;
     let (mut execs, mut lists, mut adds) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..COMMANDS {
         let app = format!("app{i}");
