@@ -1,6 +1,6 @@
 //! Types of one name in one crate: who searches for the name finds the wrong one first.
 //!
-//! Seen is the text of a crate's library or program, its tests included. Benches and tests of their own are crates of their own.
+//! The check reads the text of a crate's library or program with its unit tests. Benches and integration tests are crates of their own.
 
 use std::collections::BTreeMap;
 use std::fs;

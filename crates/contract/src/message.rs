@@ -205,7 +205,7 @@ pub enum StreamAnswer {
 /// What memory has run out in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemoryBound {
-    /// 0: all of the guest.
+    /// 0: the guest's whole memory.
     Guest,
     /// 1: what the app itself may have.
     App,

@@ -99,33 +99,33 @@ pub struct AttachPlan {
     pub notices: Vec<String>,
 }
 
-/// Plans the coming of a volume.
+/// Plans the arrival of a volume.
 ///
 /// # Errors
 /// [`PlanError`] with every fault found.
-pub fn attach(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Result<AttachPlan, PlanError> {
-    let mut faults = refusals(running, coming);
-    let by_app = by_app(running, coming, &mut faults);
+pub fn attach(running: &Running<'_>, request: &HotplugRequest<'_>) -> Result<AttachPlan, PlanError> {
+    let mut faults = refusals(running, request);
+    let by_app = by_app(running, request, &mut faults);
     let mut mounts = Vec::new();
     if faults.is_empty() {
         for (app, wanted) in &by_app {
-            mounts.extend(place(running, coming, *app, wanted, &mut faults));
+            mounts.extend(place(running, request, *app, wanted, &mut faults));
         }
     }
     if !faults.is_empty() {
         return Err(PlanError { faults });
     }
-    let VolumeKind::Host(host) = &coming.volume.kind else {
+    let VolumeKind::Host(host) = &request.volume.kind else {
         return Err(PlanError {
-            faults: vec![not_of_the_host(coming.volume)],
+            faults: vec![not_of_the_host(request.volume)],
         });
     };
     let serial = running.attached_before.saturating_add(1);
     let read_only = mounts.iter().all(|(_, mount)| mount.read_only);
-    let name = &coming.volume.name;
+    let name = &request.volume.name;
     let shared = SharedVolume {
-        id: coming.id,
-        ..SharedVolume::new(name, host, coming.path.clone(), coming.source.kind, read_only)
+        id: request.id,
+        ..SharedVolume::new(name, host, request.path.clone(), request.source.kind, read_only)
     };
     let guest = guest(running, name, serial, &mounts).map_err(|fault| PlanError { faults: vec![fault] })?;
     Ok(AttachPlan {
@@ -183,8 +183,8 @@ fn not_of_the_host(volume: &Volume) -> Fault {
 }
 
 /// What stands against it whatever its mounts are.
-fn refusals(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Vec<Fault> {
-    let volume = coming.volume;
+fn refusals(running: &Running<'_>, request: &HotplugRequest<'_>) -> Vec<Fault> {
+    let volume = request.volume;
     let host = |reason: &str, hint: &str| Fault::Host {
         what: format!("cannot attach volume `{}`", volume.name),
         reason: reason.into(),
@@ -211,13 +211,17 @@ fn refusals(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Vec<Fault> {
             reason: "the pod has a volume of this name".into(),
         });
     }
-    if coming.mounts.iter().any(|(_, mount)| mount.owners == Owners::App) {
+    if request
+        .mounts
+        .iter()
+        .any(|(_, mount)| mount.owners == Owners::App)
+    {
         faults.push(Fault::Volume {
             volume: volume.name.clone(),
             reason: "its files are given to an app's user (`U`) only when the pod starts with it".into(),
         });
     }
-    if coming.mounts.is_empty() {
+    if request.mounts.is_empty() {
         faults.push(Fault::Volume {
             volume: volume.name.clone(),
             reason: "no mount of it is given".into(),
@@ -229,17 +233,17 @@ fn refusals(running: &Running<'_>, coming: &HotplugRequest<'_>) -> Vec<Fault> {
 /// The mounts of each app. One that is for this app alone wins over one for all at the same target.
 fn by_app<'a>(
     running: &Running<'_>,
-    coming: &HotplugRequest<'a>,
+    request: &HotplugRequest<'a>,
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<usize, Vec<&'a Mount>> {
     let mut by_app: BTreeMap<usize, Vec<&Mount>> = BTreeMap::new();
-    for (app, mount) in coming.mounts {
-        if mount.volume != coming.volume.name {
+    for (app, mount) in request.mounts {
+        if mount.volume != request.volume.name {
             faults.push(Fault::Volume {
                 volume: mount.volume.clone(),
                 reason: format!(
                     "it is not the one that is attached, which is `{}`",
-                    coming.volume.name
+                    request.volume.name
                 ),
             });
         }
@@ -255,7 +259,7 @@ fn by_app<'a>(
     for number in 0..running.apps.len() {
         let own = by_app.entry(number).or_default();
         let taken: HashSet<PathBuf> = own.iter().map(|mount| path::clean(&mount.target)).collect();
-        let for_all = coming.mounts.iter().filter(|(app, _)| app.is_none());
+        let for_all = request.mounts.iter().filter(|(app, _)| app.is_none());
         let for_all = for_all.map(|(_, mount)| mount);
         own.extend(for_all.filter(|mount| !taken.contains(&path::clean(&mount.target))));
     }
@@ -266,17 +270,17 @@ fn by_app<'a>(
 /// The places of the mounts of one app.
 fn place(
     running: &Running<'_>,
-    coming: &HotplugRequest<'_>,
+    request: &HotplugRequest<'_>,
     number: usize,
     wanted: &[&Mount],
     faults: &mut Vec<Fault>,
 ) -> Vec<(usize, VolumeMount)> {
     let app = &running.apps[number];
     let mut sources = running.sources.clone();
-    sources.insert(coming.volume.name.clone(), coming.source);
+    sources.insert(request.volume.name.clone(), request.source);
     let placing = Placing {
         app: &app.name,
-        table: &VolumeTable::of(running.volumes.iter().chain([coming.volume])),
+        table: &VolumeTable::of(running.volumes.iter().chain([request.volume])),
         roots: Roots {
             image: Some(app.image),
             sources: &sources,
@@ -293,7 +297,7 @@ fn place(
     wanted.sort_by_cached_key(|mount| path::clean(&mount.target).components().count());
     let mut mounts = Vec::new();
     for mount in wanted {
-        match place_one(&placing, app, coming.volume, mount, &placed) {
+        match place_one(&placing, app, request.volume, mount, &placed) {
             Ok(mount) => {
                 placed.insert(Arc::clone(&mount.place), mount.clone());
                 mounts.push((number, mount));

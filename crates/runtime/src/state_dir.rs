@@ -63,7 +63,7 @@ pub enum StateDirError {
     /// It is a file, or something else.
     #[error("the state directory `{}` is not a directory", .0.display())]
     NoDirectory(PathBuf),
-    /// It is another user's, or below one of another user.
+    /// It is another user's, or below a directory of another user.
     #[error("the state directory is not safe: `{}` belongs to uid {owner}, and this command runs as uid {user}", path.display())]
     Owner { path: PathBuf, owner: u32, user: u32 },
     /// Others can write to it, or to a directory above.

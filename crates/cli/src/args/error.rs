@@ -88,7 +88,7 @@ pub(crate) enum ArgFault {
     /// The image is not a reference.
     #[error(transparent)]
     Reference(InvalidReference),
-    /// No name can be made of the image.
+    /// The image's name makes no app name.
     #[error("no app name can be made from image `{image}`")]
     NoDefaultName { image: String },
     /// A flag's value.

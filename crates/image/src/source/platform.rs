@@ -57,7 +57,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The highest variant that a VM's processor has: the host's, where it is one of this host. An emulated one has them all, and nobody
+/// The highest variant that a VM's processor has: that of the host's processor, where they are of one architecture. An emulated one has them all, and nobody
 /// makes images for one.
 fn highest_level(architecture: Architecture) -> u32 {
     match architecture == Architecture::HOST {

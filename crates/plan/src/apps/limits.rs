@@ -220,8 +220,8 @@ pub(crate) fn raised(app: &App, config: &RunConfig) -> Option<String> {
     let asked = app.overrides.resources.or(config.resources).cpu_limit_millis?;
     (asked < MIN_CPU_MILLIS).then(|| {
         format!(
-            "app `{}` is limited to {MIN_CPU_MILLIS} thousandths of a CPU instead of {asked}: the kernel has no \
-             lower limit",
+            "app `{}` is limited to {MIN_CPU_MILLIS} thousandths of a CPU instead of {asked}: that is the \
+             kernel's lowest limit",
             app.name
         )
     })

@@ -99,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// Within the bound, lines of each pod in their order and its newest ones, and all of a pod that has few.
+        /// Within the bound, lines of each pod in their order and its newest ones, and all lines of a pod that has few.
         #[test]
         fn what_is_kept(pods in proptest::collection::vec(0..5_u8, 0..200), max in 0..20_000_usize) {
             let line = |(n, pod): (usize, &u8)| format!("{{\"uuid\":\"{pod}\",\"n\":{n}}}\n");

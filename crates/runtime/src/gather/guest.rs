@@ -51,7 +51,7 @@ pub(crate) fn wanted(vm: &Vm, settings: &Settings) -> Result<Choice, GatherFault
     })
 }
 
-/// The kernel that a pod is to have, by absolute paths: its own, or, of the host, that of the settings.
+/// The kernel that a pod is to have, by absolute paths: its own, or else the host's kernel that the settings choose.
 fn kernel(asked: &GuestKernel, root: Option<PathBuf>, settings: &Settings) -> GuestKernel {
     let wanted = match asked.is_default() && root.is_none() {
         true => &settings.kernel,

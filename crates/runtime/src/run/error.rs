@@ -121,7 +121,7 @@ impl RunError {
             }
             Self::GuestEnded { console } if lacks_memory(console) => Some(MORE_MEMORY.into()),
             Self::Process { process, log, .. } if *process == PASST && log.is_empty() => Some(
-                "some versions of passt end so where `/etc/resolv.conf` is missing: create it; `--network user,by=qemu` needs no passt"
+                "passt gave no reason; a missing `/etc/resolv.conf` can be one. `--network user,by=qemu` needs no passt"
                     .into(),
             ),
             Self::HostMemory { .. } => Some(

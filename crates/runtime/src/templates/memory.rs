@@ -1,4 +1,4 @@
-//! The memory of a VM that is restored: a copy of the template, in a file that is in memory only (memfd_create(2)).
+//! The memory of a VM that is restored: a copy of the template's memory, in a file that is in memory only (memfd_create(2)).
 //!
 //! ```text
 //! Mapping::Shared     a copy of its own, mapped shared: virtiofsd maps it too, or the host gets back what the VM frees

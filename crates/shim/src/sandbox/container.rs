@@ -57,11 +57,11 @@ impl Container {
         (self.input, self.input_open, self.outputs) = (None, None, [None, None]);
         let ended = || Launch::Failed("it has ended".to_owned());
         self.launch.send_if_modified(|launch| {
-            let coming = *launch == Launch::Starting;
-            if coming {
+            let starting = *launch == Launch::Starting;
+            if starting {
                 *launch = ended();
             }
-            coming
+            starting
         });
     }
 }
