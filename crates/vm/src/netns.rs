@@ -9,6 +9,7 @@
 //! 1. [`read`] reads what the interfaces have. The guest gets the same.
 //! 2. [`join`] makes a tap for an interface and joins the two in both directions (tc-mirred(8)); whoever has the descriptor that it
 //!    gives is the namespace's network from then on. The addresses stay where they are and answer nothing, for no packet reaches them.
+//!    Only answers of name servers can be [left to it](share_name_servers).
 //! 3. The tap ends with its descriptor. [`release`] takes away the rest, so that the namespace is as it was.
 //!
 //! None of it needs a running pod: whoever has a VM to give a namespace's network to calls these. It is iproute2 that does it, which
@@ -19,6 +20,7 @@ mod parse;
 mod reach;
 
 pub use own::{OwnNetns, interfaces, ports_of};
+use reach::Filter;
 pub use reach::Reach;
 
 use std::fs::File;
@@ -37,6 +39,12 @@ use crate::launcher::sys;
 
 /// How taps are named, but for their numbers, which the kernel gives.
 const TAP: &str = "isopod";
+
+/// The preference of the first filter of [`join`], behind all that are added later.
+const JOINED: u32 = 16;
+
+/// From which ports a namespace's kernel connects with others.
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// How long a tap may take to go when nobody has it any more.
 const TAP_GOES: Duration = Duration::from_secs(1);
@@ -69,8 +77,11 @@ pub enum NetnsError {
         command: String,
         words: String,
     },
+    /// It cannot be set up.
+    #[error("cannot write to `{path}`")]
+    Setting { path: &'static str, source: io::Error },
     /// What a program said cannot be read.
-    #[error("cannot read what `ip` said")]
+    #[error("cannot read what `ip` or `tc` said")]
     Unreadable(#[source] serde_json::Error),
     /// No tap.
     #[error("cannot make a tap in it")]
@@ -128,7 +139,7 @@ fn untaken_links() -> Result<Vec<parse::Link>, NetnsError> {
     loop {
         let links = run("ip", &["-d", "-j", "address", "show"])?;
         let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
-        match links.iter().find(|link| is_ours(link)) {
+        match links.iter().find(|link| is_ours(&link.ifname)) {
             None => return Ok(links),
             Some(tap) if begun.elapsed() > TAP_GOES => return Err(NetnsError::Taken(tap.ifname.clone())),
             Some(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -136,8 +147,8 @@ fn untaken_links() -> Result<Vec<parse::Link>, NetnsError> {
     }
 }
 
-fn is_ours(link: &parse::Link) -> bool {
-    let number = link.ifname.strip_prefix(TAP);
+fn is_ours(interface: &str) -> bool {
+    let number = interface.strip_prefix(TAP);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -160,26 +171,58 @@ pub fn join(path: &Path, interface: &str, reach: &Reach) -> Result<OwnedFd, Netn
         ];
         for (from, to, filters) in directions {
             run("tc", &["qdisc", "add", "dev", from, "ingress"])?;
-            for (preference, filter) in (1u32..).zip(filters) {
-                let preference = preference.to_string();
-                let begin = [
-                    "filter",
-                    "add",
-                    "dev",
-                    from,
-                    "parent",
-                    "ffff:",
-                    "pref",
-                    &preference,
-                ];
-                let words = filter.words(to);
-                let words = words.iter().map(String::as_str);
-                run("tc", &begin.into_iter().chain(words).collect::<Vec<_>>())?;
-            }
+            add_filters(from, to, JOINED, &filters)?;
         }
         Ok(tap)
     });
     joined.inspect_err(|_| drop(release(path, [interface])))
+}
+
+/// Adds filters to packets that come from an interface, for those that go on to another; the first has that preference.
+fn add_filters(from: &str, to: &str, first: u32, filters: &[Filter]) -> Result<(), NetnsError> {
+    for (preference, filter) in (first..).zip(filters) {
+        let preference = preference.to_string();
+        let begin = [
+            "filter",
+            "add",
+            "dev",
+            from,
+            "parent",
+            "ffff:",
+            "pref",
+            &preference,
+        ];
+        let words = filter.words(to);
+        let words = words.iter().map(String::as_str);
+        run("tc", &begin.into_iter().chain(words).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// Lets the kernel of the namespace at `path`, whose interfaces were [joined](join), have what name servers answer to it: a server that
+/// listens in the namespace, as docker's does, asks others from there. Its outgoing connections have ports of a range of their own
+/// from then on, by which those answers are known. [`release`] takes the filters away; the range stays.
+///
+/// # Errors
+/// [`NetnsError`].
+pub fn share_name_servers(path: &Path) -> Result<(), NetnsError> {
+    in_a_thread(path, || {
+        let (first, last) = reach::OWN_PORTS;
+        std::fs::write(PORT_RANGE, format!("{first} {last}")).map_err(|source| NetnsError::Setting {
+            path: PORT_RANGE,
+            source,
+        })?;
+        let qdiscs = run("tc", &["-j", "qdisc", "show"])?;
+        let joined = parse::with_ingress(&qdiscs).map_err(NetnsError::Unreadable)?;
+        for interface in joined.iter().filter(|name| !is_ours(name)) {
+            let filters = ["-j", "filter", "show", "dev", interface, "parent", "ffff:"];
+            let tap = parse::redirected_to(&run("tc", &filters)?).map_err(NetnsError::Unreadable)?;
+            if let Some(tap) = tap.filter(|tap| is_ours(tap)) {
+                add_filters(interface, &tap, 1, &reach::answers_of_name_servers())?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Makes a tap in the namespace at `path` that leads nowhere.

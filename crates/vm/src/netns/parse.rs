@@ -68,6 +68,41 @@ pub(super) fn mtu(text: &[u8]) -> Result<u32, serde_json::Error> {
     links.first().map(|link| link.mtu).ok_or_else(none)
 }
 
+/// The interfaces whose received packets are filtered, as `tc qdisc show` prints them.
+pub(super) fn with_ingress(text: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Discipline {
+        kind: String,
+        dev: String,
+    }
+    let disciplines: Vec<Discipline> = list(text)?;
+    let ingress = disciplines
+        .into_iter()
+        .filter(|discipline| discipline.kind == "ingress");
+    Ok(ingress.map(|discipline| discipline.dev).collect())
+}
+
+/// The interface to which a filter that `tc filter show` prints sends packets; `None`: there is none.
+pub(super) fn redirected_to(text: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Filter {
+        #[serde(default)]
+        options: Options,
+    }
+    #[derive(Default, Deserialize)]
+    struct Options {
+        #[serde(default)]
+        actions: Vec<Action>,
+    }
+    #[derive(Deserialize)]
+    struct Action {
+        to_dev: Option<String>,
+    }
+    let filters: Vec<Filter> = list(text)?;
+    let mut actions = filters.into_iter().flat_map(|filter| filter.options.actions);
+    Ok(actions.find_map(|action| action.to_dev))
+}
+
 /// The network of these interfaces, routes of both kinds and neighbours.
 pub(super) fn network(
     links: Vec<Link>,
@@ -229,5 +264,20 @@ mod tests {
         );
         assert_eq!(eth0.neighbours.len(), 1);
         assert!(super::links(b"").unwrap().is_empty() && super::links(b"[").is_err());
+    }
+    /// As iproute2 6.1 says it.
+    #[test]
+    fn what_tc_says_is_where_packets_go() {
+        let qdiscs = br#"[{"kind":"noqueue","handle":"0:","dev":"lo","root":true,"refcnt":2,"options":{}},
+            {"kind":"ingress","handle":"ffff:","dev":"eth0","parent":"ffff:fff1","options":{}}]"#;
+        assert_eq!(with_ingress(qdiscs).unwrap(), ["eth0"]);
+        let filters = br#"[{"protocol":"all","pref":1,"kind":"u32","chain":0},
+            {"protocol":"all","pref":1,"kind":"u32","chain":0,"options":{"fh":"800:","ht_divisor":1}},
+            {"protocol":"all","pref":1,"kind":"u32","chain":0,"options":{"fh":"800::800","order":2048,"key_ht":"800","bkt":"0",
+            "match":{"value":"0","mask":"0","offmask":"","off":0},"actions":[{"order":1,"kind":"mirred",
+            "mirred_action":"redirect","direction":"egress","to_dev":"isopod0","control_action":{"type":"stolen"}}]}}]"#;
+        assert_eq!(redirected_to(filters).unwrap().as_deref(), Some("isopod0"));
+        assert_eq!(redirected_to(b"[]").unwrap(), None);
+        assert_eq!(redirected_to(b"").unwrap(), None);
     }
 }

@@ -22,53 +22,59 @@ pub enum Reach {
 pub(super) struct Filter {
     /// As tc-filters(8) call it.
     protocol: &'static str,
-    matches: [String; 3],
-    /// Whether it continues.
-    goes_on: bool,
+    /// What all must match, in the words of tc-u32(8).
+    matches: Vec<String>,
+    goes: Goes,
+}
+
+/// Where packets of a kind go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goes {
+    /// To the other interface.
+    On,
+    /// To the namespace's kernel, where most end.
+    Here,
+    /// To both.
+    Both,
 }
 
 impl Filter {
     /// Its words after the preference, for packets that go on to the interface `to`.
     pub(super) fn words(&self, to: &str) -> Vec<String> {
-        let mut words: Vec<String> = ["protocol", self.protocol, "u32", "match"]
-            .map(String::from)
-            .into();
-        words.extend(self.matches.iter().cloned());
-        let end: &[&str] = match self.goes_on {
-            true => &["action", "mirred", "egress", "redirect", "dev", to],
-            false => &["flowid", ":1"],
+        let mut words: Vec<String> = ["protocol", self.protocol, "u32"].map(String::from).into();
+        for matching in &self.matches {
+            words.push("match".to_owned());
+            words.extend(matching.split(' ').map(str::to_owned));
+        }
+        let end: &[&str] = match self.goes {
+            Goes::On => &["action", "mirred", "egress", "redirect", "dev", to],
+            Goes::Here => &["flowid", ":1"],
+            Goes::Both => &["action", "mirred", "egress", "mirror", "dev", to, "pass"],
         };
         words.extend(end.iter().map(|word| (*word).to_owned()));
         words
     }
 }
 
-fn every(protocol: &'static str) -> Filter {
+fn filter(protocol: &'static str, matches: impl IntoIterator<Item = String>, goes: Goes) -> Filter {
     Filter {
         protocol,
-        matches: ["u8", "0", "0"].map(String::from),
-        goes_on: true,
+        matches: matches.into_iter().collect(),
+        goes,
     }
 }
 
+fn every(protocol: &'static str) -> Filter {
+    filter(protocol, ["u8 0 0".to_owned()], Goes::On)
+}
+
 /// With the address `net` at that place, `src` or `dst`.
-fn with(place: &str, net: &str) -> Filter {
+fn with(place: &str, net: &str, goes: Goes) -> Filter {
     let (protocol, selector) = match net.contains(':') {
         true => ("ipv6", "ip6"),
         false => ("ip", "ip"),
     };
-    Filter {
-        protocol,
-        matches: [selector, place, net].map(String::from),
-        goes_on: true,
-    }
-}
-
-fn ending(place: &str, net: &str) -> Filter {
-    Filter {
-        goes_on: false,
-        ..with(place, net)
-    }
+    filter(protocol, [format!("{selector} {place} {net}")], goes)
 }
 
 /// The host's own, which no packet of a network has.
@@ -86,7 +92,7 @@ impl Reach {
             Self::AllButLoopback => {
                 let mut filters: Vec<Filter> = LOOPBACK
                     .iter()
-                    .flat_map(|net| [ending("dst", net), ending("src", net)])
+                    .flat_map(|net| [with("dst", net, Goes::Here), with("src", net, Goes::Here)])
                     .collect();
                 filters.extend(["arp", "ip", "ipv6"].map(every));
                 filters
@@ -107,8 +113,35 @@ impl Reach {
 fn within(place: &str, subnets: &[IpNet], neighbours: &[&str]) -> Vec<Filter> {
     let subnets = subnets.iter().map(ToString::to_string);
     let neighbours = neighbours.iter().map(|net| (*net).to_owned());
-    let nets = subnets.chain(neighbours).map(|net| with(place, &net));
+    let nets = subnets.chain(neighbours).map(|net| with(place, &net, Goes::On));
     std::iter::once(every("arp")).chain(nets).collect()
+}
+
+/// The ports from which the namespace's own kernel asks name servers, once it is to have their answers: 512, which a mask describes.
+/// A guest's kernel takes none of them by itself (ip(7), `ip_local_port_range`: 32768 to 60999).
+pub(super) const OWN_PORTS: (u16, u16) = (61_440, 61_951);
+
+/// What of the packets for the guest is for the namespace's kernel: what name servers answer to [`OWN_PORTS`], and, as for the guest,
+/// where neighbours are.
+pub(super) fn answers_of_name_servers() -> Vec<Filter> {
+    let (first, last) = OWN_PORTS;
+    let mask = !(last - first);
+    let mut filters = Vec::new();
+    for (protocol, selector) in [("ip", "ip"), ("ipv6", "ip6")] {
+        for transport in [17, 6] {
+            let matches = [
+                format!("{selector} protocol {transport} 0xff"),
+                format!("{selector} sport 53 0xffff"),
+                format!("{selector} dport {first} {mask:#x}"),
+            ];
+            filters.push(filter(protocol, matches, Goes::Here));
+        }
+    }
+    // Replies of ARP (RFC 826), neighbour advertisements (RFC 4861, 4.4).
+    filters.push(filter("arp", ["u16 2 0xffff at 6".to_owned()], Goes::Both));
+    let advertisement = ["ip6 protocol 58 0xff", "u8 136 0xff at 40"].map(str::to_owned);
+    filters.push(filter("ipv6", advertisement, Goes::Both));
+    filters
 }
 
 #[cfg(test)]
@@ -140,5 +173,28 @@ mod tests {
         assert_eq!(from.len(), 7);
         let to = lines(within.for_the_guest());
         assert_eq!(to[1], format!("protocol ip u32 match ip src 10.90.0.0/24 {on}"));
+    }
+    #[test]
+    fn answers_of_name_servers_are_the_namespaces() {
+        let filters = answers_of_name_servers();
+        let lines: Vec<String> = filters
+            .iter()
+            .map(|filter| filter.words("isopod0").join(" "))
+            .collect();
+        assert_eq!(lines.len(), 6);
+        assert_eq!(
+            lines[0],
+            "protocol ip u32 match ip protocol 17 0xff match ip sport 53 0xffff match ip dport 61440 0xfe00 flowid :1"
+        );
+        assert_eq!(
+            lines[4],
+            "protocol arp u32 match u16 2 0xffff at 6 action mirred egress mirror dev isopod0 pass"
+        );
+        let (first, last) = OWN_PORTS;
+        assert_eq!(
+            (first & 0xfe00, last & 0xfe00),
+            (first, first),
+            "one mask describes them"
+        );
     }
 }
