@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod departing;
 pub(crate) mod hotplug;
 mod interfaces;
+mod names;
 mod nameservers;
 pub(crate) mod port;
 mod processes;

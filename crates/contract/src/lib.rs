@@ -7,7 +7,7 @@
 //! | [`network`] | the guest's network, a part of the first | | |
 //! | [`launch`] | what an app's unit executes, a JSON file | the planner | the agent |
 //! | [`message`] | control messages, and the first message of each stream | both | both |
-//! | [`arrival`], [`exec`], [`copy`], [`stats`], [`hotplug`], [`change`], [`processes`] | the messages of a stream that the host opens | both | both |
+//! | [`arrival`], [`exec`], [`copy`], [`stats`], [`hotplug`], [`change`], [`processes`], [`names`] | the messages of a stream that the host opens | both | both |
 //! | [`layout`] | the guest's paths | | both |
 
 mod app;
@@ -23,6 +23,7 @@ pub mod hotplug;
 pub mod launch;
 pub mod layout;
 pub mod message;
+pub mod names;
 pub mod network;
 pub mod processes;
 pub mod stats;

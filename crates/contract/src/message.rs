@@ -18,9 +18,9 @@ pub const MAX_LOG_LINES: usize = 20;
 /// The most bytes of one line of log: a kernel record is below 1 KiB, and a path of an error message may take half.
 pub const MAX_LOG_LINE_BYTES: usize = 1024;
 
-/// The longest message, in bytes: a failure with all its log lines is the largest (20 KiB), with room for longer
-/// lists.
-pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// The longest message, in bytes: one of the name system ([`crate::names`]) is the largest (64 KiB), a failure with all its log
+/// lines the next (20 KiB).
+pub const MAX_MESSAGE_BYTES: usize = 65 * 1024;
 
 const _: () = assert!(MAX_LOG_LINES * (MAX_LOG_LINE_BYTES + 8) + 8 * 1024 < MAX_MESSAGE_BYTES);
 
@@ -105,6 +105,8 @@ pub enum HostStream {
     },
     /// 17: the name servers `before` of the apps' `/etc/resolv.conf` are `after` from now on ([`crate::network`]).
     Nameservers { before: Vec<IpAddr>, after: Vec<IpAddr> },
+    /// 18: questions to a name server that the guest does not reach, from now on ([`crate::names`]).
+    Names { server: IpAddr },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

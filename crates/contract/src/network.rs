@@ -90,7 +90,8 @@ pub struct GuestNeighbour {
 }
 
 /// The agent's answer to [`AddInterface`](crate::message::HostStream::AddInterface),
-/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface) and [`Nameservers`](crate::message::HostStream::Nameservers).
+/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface), [`Nameservers`](crate::message::HostStream::Nameservers) and
+/// [`Names`](crate::message::HostStream::Names).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceAnswer {
     /// 0: it is done.

@@ -8,6 +8,7 @@
 //!       ├─ stats          stats          opened by the host: what the apps use
 //!       ├─ copy           copy           opened by the host: files into or out of an app
 //!       ├─ volumes        hotplug        opened by the host: a volume comes to apps that run, or goes
+//!       ├─ names          names          opened by the host: questions to a name server, and its answers
 //!       ├─ stdin  APP     raw bytes      opened by the guest, host to guest, half-closed for the end of input
 //!       ├─ stdout APP     raw bytes      opened by the guest, guest to host
 //!       └─ stderr APP     raw bytes      opened by the guest, guest to host
@@ -21,3 +22,4 @@ pub mod copy;
 pub mod exec;
 pub mod handshake;
 pub mod mux;
+pub mod names;

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's way to fail")]
 
+use std::net::Ipv4Addr;
+
 use isopod_contract::PROTOCOL_VERSION;
 use isopod_contract::message::MAX_MESSAGE_BYTES;
 use isopod_contract::message::{
     AppReport, BootTimes, ExitStatus, FailureCause, GuestMessage, GuestStream, Health, HostMessage,
     HostStream, MemoryBound, StreamAnswer, SyncFailure, WriteBack,
 };
+use isopod_contract::names::{NameAnswer, NameQuestion, NameTransport};
 use isopod_protocol::codec::{
     ReadMessageError, WriteMessageError, decode, encode, read_message, write_message,
 };
@@ -131,6 +134,18 @@ proptest! {
     }
 }
 
+#[test]
+fn a_message_of_the_name_system_fits_whatever_its_length() {
+    let (number, message) = (u32::MAX, vec![1; usize::from(u16::MAX)]);
+    let question = NameQuestion {
+        number,
+        transport: NameTransport::Tcp,
+        message: message.clone(),
+    };
+    encode(&question).unwrap();
+    encode(&NameAnswer { number, message }).unwrap();
+}
+
 /// The bytes on the wire, pinned: another build reads these or has another version.
 #[test]
 fn the_encoding_is_pinned() {
@@ -175,6 +190,17 @@ fn the_encoding_is_pinned() {
     );
     assert_eq!(bytes(&GuestMessage::Beat { number: 7 }), [5, 7]);
     assert_eq!(encode(&StreamAnswer::Taken).unwrap(), [1, 0, 0, 0, 0]);
+    let server = Ipv4Addr::new(127, 0, 0, 11).into();
+    assert_eq!(
+        encode(&HostStream::Names { server }).unwrap(),
+        [6, 0, 0, 0, 18, 0, 127, 0, 0, 11]
+    );
+    let question = NameQuestion {
+        number: 300,
+        transport: NameTransport::Tcp,
+        message: vec![7, 8],
+    };
+    assert_eq!(encode(&question).unwrap()[4..], [0xac, 2, 1, 2, 7, 8]);
     assert_eq!(
         encode(&GuestStream::Stderr { app: 2 }).unwrap(),
         [2, 0, 0, 0, 2, 2]

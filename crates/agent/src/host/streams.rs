@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::questions::{Question, Running, SELF, SessionHandle, command_of};
-use super::{arriving, departing, hotplug, interfaces, nameservers, processes, refilling, stats};
+use super::{arriving, departing, hotplug, interfaces, names, nameservers, processes, refilling, stats};
 use crate::apps::paused::Paused;
 use crate::arrival::Purpose;
 use crate::exec::enter::{Action, Job};
@@ -109,6 +109,7 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
             })
             .await;
         }
+        Ok(Some(HostStream::Names { server })) => names::serve(stream, server).await,
         Ok(Some(HostStream::Refill { volume })) => {
             let _one_at_a_time = session.volumes.lock().await;
             refilling::receive(stream, &volume).await;
