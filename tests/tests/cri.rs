@@ -6,6 +6,7 @@ mod benchmark;
 mod deaths;
 mod ends;
 mod limits;
+mod names;
 mod security;
 mod sharing;
 mod streams;

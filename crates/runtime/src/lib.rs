@@ -30,7 +30,7 @@ mod private;
 pub mod process;
 mod programs;
 mod record;
-mod resolver;
+pub mod resolver;
 mod routes;
 pub mod run;
 pub mod signals;

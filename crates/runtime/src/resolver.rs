@@ -47,7 +47,8 @@ pub(crate) fn of_host() -> Vec<IpAddr> {
 }
 
 /// The name servers of `text`.
-pub(crate) fn nameservers(text: &str) -> Vec<IpAddr> {
+#[must_use]
+pub fn nameservers(text: &str) -> Vec<IpAddr> {
     let of_line = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let address = words

@@ -10,6 +10,7 @@
 //!   oci           OCI's words as a pod's: pure
 //!   pod           the pod, its supervision, what comes to it
 //!   commands      commands in containers
+//!   names         name servers of the sandbox's namespace, for the guest
 //!   relay         what listens on a guest's loopback interface, in the sandbox's namespace
 //!   stdio, rootfs, hooks, cgroup, metrics
 //! publish         events for containerd
@@ -22,6 +23,7 @@ mod hooks;
 mod log;
 mod metrics;
 mod mirror;
+mod names;
 mod numbers;
 mod oci;
 mod pod;

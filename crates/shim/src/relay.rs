@@ -2,11 +2,12 @@
 //! connects there is led here by a rule of the kernel, and from here to the same port of the guest's loopback interface.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use isopod_contract::message::{DialAnswer, HostStream};
+use isopod_contract::names::NAMES_PORT;
 use isopod_protocol::codec::read_message;
 use isopod_runtime::control;
 use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst, set_socket_linger};
@@ -14,23 +15,24 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::pod::words;
 
-/// Begins to relay into the pod at `dir`; without it, a sandbox has everything but port-forward.
-pub(crate) fn begin(dir: &Path) {
+/// Begins to relay into the pod at `dir`, but for what is for `servers`, the namespace's own name servers; without it, a sandbox has
+/// everything but port-forward.
+pub(crate) fn begin(dir: &Path, servers: Vec<IpAddr>) {
     let dir = dir.to_owned();
     tokio::spawn(async move {
-        if let Err(error) = relay(dir).await {
+        if let Err(error) = relay(dir, servers).await {
             tracing::info!("port forwarding is not available: {error}");
         }
     });
 }
 
-async fn relay(dir: PathBuf) -> io::Result<()> {
+async fn relay(dir: PathBuf, servers: Vec<IpAddr>) -> io::Result<()> {
     let four = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     // A host without IPv6 has none to forward.
     let six = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.ok();
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
     let ports = (port(&four)?, six.as_ref().map(port).transpose()?);
-    tokio::task::spawn_blocking(move || redirect(ports))
+    tokio::task::spawn_blocking(move || redirect(ports, &servers))
         .await
         .map_err(io::Error::other)??;
     if let Some(six) = six {
@@ -41,52 +43,52 @@ async fn relay(dir: PathBuf) -> io::Result<()> {
 }
 
 /// Leads what this namespace's processes connect with on its loopback interface to those ports.
-fn redirect((four, six): (u16, Option<u16>)) -> io::Result<()> {
-    let mut rules = format!(
-        "add table inet isopod\nflush table inet isopod\n\
-         add chain inet isopod output {{ type nat hook output priority -100 ; }}\n\
-         add rule inet isopod output ip daddr 127.0.0.0/8 tcp dport != {four} redirect to :{four}\n"
-    );
-    if let Some(six) = six {
-        rules +=
-            &format!("add rule inet isopod output ip6 daddr ::1 tcp dport != {six} redirect to :{six}\n");
-    }
-    let by_nft = pipe("nft", &["-f", "-"], &rules);
+fn redirect((four, six): (u16, Option<u16>), servers: &[IpAddr]) -> io::Result<()> {
+    let by_nft = pipe("nft", &["-f", "-"], &rules((four, six), servers));
     if let Err(error) = &by_nft {
         tracing::debug!("nft: {error}");
     } else {
         return by_nft;
     }
-    let port = four.to_string();
-    let rule = [
-        "-t",
-        "nat",
-        "-A",
-        "OUTPUT",
-        "-d",
-        "127.0.0.0/8",
-        "-p",
-        "tcp",
-        "!",
-        "--dport",
-        &*port,
+    let tables = [
+        ("iptables", "127.0.0.0/8", Some(four)),
+        ("ip6tables", "::1/128", six),
     ];
-    let rule: Vec<&str> = rule
-        .into_iter()
-        .chain(["-j", "REDIRECT", "--to-ports", &*port])
-        .collect();
-    pipe("iptables", &rule, "")?;
-    if let Some(port) = six.map(|port| port.to_string()) {
-        let rule = [
-            "-t", "nat", "-A", "OUTPUT", "-d", "::1/128", "-p", "tcp", "!", "--dport", &*port,
-        ];
-        let rule: Vec<&str> = rule
-            .into_iter()
-            .chain(["-j", "REDIRECT", "--to-ports", &*port])
-            .collect();
-        pipe("ip6tables", &rule, "")?;
+    for (program, loopback, port) in tables {
+        let Some(port) = port else {
+            continue;
+        };
+        for server in servers
+            .iter()
+            .filter(|server| server.is_ipv4() == (program == "iptables"))
+        {
+            let line = format!("-t nat -A OUTPUT -d {server} -p tcp --dport {NAMES_PORT} -j RETURN");
+            pipe(program, &line.split(' ').collect::<Vec<_>>(), "")?;
+        }
+        let line =
+            format!("-t nat -A OUTPUT -d {loopback} -p tcp ! --dport {port} -j REDIRECT --to-ports {port}");
+        pipe(program, &line.split(' ').collect::<Vec<_>>(), "")?;
     }
     Ok(())
+}
+
+/// The same for nft(8).
+fn rules((four, six): (u16, Option<u16>), servers: &[IpAddr]) -> String {
+    let mut rules = "add table inet isopod\nflush table inet isopod\n\
+         add chain inet isopod output { type nat hook output priority -100 ; }\n"
+        .to_owned();
+    let mut rule = |words: String| rules += &format!("add rule inet isopod output {words}\n");
+    for server in servers {
+        let family = if server.is_ipv4() { "ip" } else { "ip6" };
+        rule(format!("{family} daddr {server} tcp dport {NAMES_PORT} accept"));
+    }
+    rule(format!(
+        "ip daddr 127.0.0.0/8 tcp dport != {four} redirect to :{four}"
+    ));
+    if let Some(six) = six {
+        rule(format!("ip6 daddr ::1 tcp dport != {six} redirect to :{six}"));
+    }
+    rules
 }
 
 fn pipe(program: &str, args: &[&str], input: &str) -> io::Result<()> {

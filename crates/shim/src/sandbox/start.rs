@@ -12,7 +12,7 @@ use crate::commands::Command;
 use crate::oci::spec::Process;
 use crate::oci::{self, Role};
 use crate::tasks::{Key, Refusal, Stdio};
-use crate::{relay, stdio};
+use crate::{names, relay, stdio};
 
 impl Sandbox {
     /// Starts a container, or a command in one, and waits until it executes.
@@ -52,7 +52,9 @@ impl Sandbox {
             Role::Sandbox => {
                 let pod = self.pod()?;
                 pod.up().await.map_err(SandboxError::Failed)?;
-                relay::begin(pod.path());
+                // Before what leads every connection with a loopback address to the guest.
+                let servers = names::begin(pod.path(), &spec).await;
+                relay::begin(pod.path(), servers);
             }
             Role::Container { .. } => {
                 let app =
@@ -62,6 +64,9 @@ impl Sandbox {
             }
             Role::Single => {
                 self.begin(&spec, &bundle).await?;
+                let pod = self.pod()?;
+                pod.up().await.map_err(SandboxError::Failed)?;
+                names::begin(pod.path(), &spec).await;
                 self.add(id, stdio, false).await?;
                 executes(launch).await?;
             }
