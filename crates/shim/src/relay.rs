@@ -156,3 +156,27 @@ async fn connect(mut connection: TcpStream, dir: &Path) -> Result<(), String> {
     let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_for_the_namespaces_name_servers_is_left_to_them() {
+        let servers = ["127.0.0.11", "::1"].map(|server| server.parse().unwrap());
+        let rules = rules((40, Some(60)), &servers);
+        let lines: Vec<&str> = rules
+            .lines()
+            .filter_map(|line| line.strip_prefix("add rule inet isopod output "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "ip daddr 127.0.0.11 tcp dport 53 accept",
+                "ip6 daddr ::1 tcp dport 53 accept",
+                "ip daddr 127.0.0.0/8 tcp dport != 40 redirect to :40",
+                "ip6 daddr ::1 tcp dport != 60 redirect to :60",
+            ]
+        );
+    }
+}

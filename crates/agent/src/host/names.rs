@@ -65,8 +65,10 @@ fn open(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let make = |kind| -> io::Result<_> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, kind, flags, None)?;
-        // So that an app's server which does the same can have the port at all addresses, over UDP.
+        // So that a server of an app can have the port at all addresses if it does the same: with the first over UDP, with the second
+        // over both, as root.
         sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
         bind(&socket, &address)?;
         Ok(socket)
     };
@@ -304,6 +306,24 @@ mod tests {
         answer(&mut host, *numbers.first().unwrap(), vec![0; 12]).await;
         let last = next(&mut host).await;
         assert_eq!(usize::from(last.message[0]), MAX_NAME_QUESTIONS);
+    }
+
+    #[tokio::test]
+    async fn a_server_of_an_app_can_have_the_port_at_all_addresses() {
+        let (datagrams, connections) = open("127.0.0.1:0".parse().unwrap()).unwrap();
+        for (kind, port) in [
+            (SocketType::DGRAM, datagrams.local_addr().unwrap().port()),
+            (SocketType::STREAM, connections.local_addr().unwrap().port()),
+        ] {
+            let all: SocketAddr = (std::net::Ipv4Addr::UNSPECIFIED, port).into();
+            let theirs = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None).unwrap();
+            assert!(bind(&theirs, &all).is_err());
+            sockopt::set_socket_reuseport(&theirs, true).unwrap();
+            bind(&theirs, &all).unwrap();
+            if kind == SocketType::STREAM {
+                listen(&theirs, 1).unwrap();
+            }
+        }
     }
 
     #[tokio::test]
