@@ -3,6 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long processes that were killed may take to leave a cgroup. containerd gives `delete` 5 s for everything.
+const LEFT_WITHIN: Duration = Duration::from_secs(3);
 
 /// Where cgroups are.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -99,20 +103,35 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes it. What is still in it, this process or one that makes a template of the pod's VM for others, goes where `to` says ([`own`]).
+/// A process that was killed stays in it until its memory is freed, which is waited for.
 pub(crate) fn remove(path: &Path, to: &str) {
-    if let Some(below) = below_root(path) {
-        for dir in directories(&below) {
-            let left = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            let hierarchy = dir.ancestors().nth(below.components().count());
-            if let Some(to) = hierarchy.and_then(|hierarchy| of_process(to, hierarchy)) {
-                for pid in left.lines() {
-                    if let Err(error) = fs::write(to.join("cgroup.procs"), pid) {
-                        tracing::debug!("process {pid} stays in `{}`: {error}", dir.display());
-                    }
-                }
+    let deadline = Instant::now() + LEFT_WITHIN;
+    let Some(below) = below_root(path) else { return };
+    for dir in directories(&below) {
+        let hierarchy = dir.ancestors().nth(below.components().count());
+        let other = hierarchy.and_then(|hierarchy| of_process(to, hierarchy));
+        while let Err(error) = remove_one(&dir, other.as_deref()) {
+            if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() > deadline {
+                tracing::debug!("cgroup `{}` is not removed: {error}", dir.display());
+                break;
             }
-            let _ = fs::remove_dir(&dir);
+            std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+fn remove_one(dir: &Path, to: Option<&Path>) -> io::Result<()> {
+    let left = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in left.lines() {
+        if let Some(to) = to
+            && let Err(error) = fs::write(to.join("cgroup.procs"), pid)
+        {
+            tracing::debug!("process {pid} stays in `{}`: {error}", dir.display());
+        }
+    }
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::oci::{self, NetworkOf};
 use crate::publish::Publisher;
 use crate::sandbox::Sandbox;
 use crate::service::Service;
-use crate::start::read_spec;
+use crate::start::{read_spec, socket};
 use crate::{cgroup, settings};
 
 /// How long what is still to be sent may take at the end.
@@ -47,7 +46,6 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let address =
         std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", args.address.display()));
     let listener = listener()?;
-    let socket = own_socket(&bundle);
     // One thread: the VM's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -76,9 +74,7 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         Ok(())
     });
     runtime.shutdown_background();
-    if let Some(socket) = socket {
-        let _ = std::fs::remove_file(socket);
-    }
+    let _ = std::fs::remove_file(socket(args, &args.id));
     cgroup::remove(&spec.linux.cgroups_path, &cgroups);
     served
 }
@@ -89,10 +85,4 @@ fn listener() -> io::Result<std::os::unix::net::UnixListener> {
     let listener = std::os::unix::net::UnixListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-/// Where it is.
-fn own_socket(bundle: &Path) -> Option<PathBuf> {
-    let address = std::fs::read_to_string(bundle.join("address")).ok()?;
-    address.strip_prefix("unix://").map(PathBuf::from)
 }

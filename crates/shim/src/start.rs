@@ -47,7 +47,7 @@ pub(crate) fn read_spec(bundle: &Path) -> Result<Spec, StartError> {
 }
 
 /// Where the server of a sandbox listens.
-fn socket(args: &Args, sandbox: &str) -> PathBuf {
+pub(crate) fn socket(args: &Args, sandbox: &str) -> PathBuf {
     let text = format!("{}/{}/{sandbox}", args.address.display(), args.namespace);
     let digest = Sha256::digest(text.as_bytes());
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
