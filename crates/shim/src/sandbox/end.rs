@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use isopod_contract::message::ExitStatus;
 use isopod_runtime::control::Request;
+use rustix::process::Signal;
 
 use super::{Sandbox, SandboxError, failed, run_hooks};
 use crate::commands::Command;
@@ -20,6 +21,7 @@ impl Sandbox {
         let known = u8::try_from(signal).ok().filter(|known| (1..=64).contains(known));
         let unknown = || SandboxError::Failed(format!("there is no signal {signal}: signals are 1 to 64"));
         let signal = known.ok_or_else(unknown)?;
+        let kills = i32::from(signal) == Signal::KILL.as_raw();
         let state = self.inner().tasks.signals(key)?;
         if key.is_exec() {
             let command = self.inner().commands.get(key).and_then(Command::client);
@@ -41,8 +43,8 @@ impl Sandbox {
                     self.ended(key, None);
                     return Ok(());
                 };
-                pod.stop(signal == 9);
-                if signal == 9 {
+                pod.stop(kills);
+                if kills {
                     // A guest that does not answer ends by force.
                     tokio::spawn(async move {
                         if tokio::time::timeout(FORCE_AFTER, pod.gone()).await.is_err() {
@@ -66,7 +68,7 @@ impl Sandbox {
             (_, Some(app), _) => {
                 let app = Some(app);
                 self.ask(&Request::Signal { app, signal }).await?;
-                if signal == 9 {
+                if kills {
                     self.force_where_silent(key)?;
                 }
                 Ok(())
