@@ -2,12 +2,14 @@
 //! does. The numbers of fields are those of Kubernetes' `api.proto`.
 
 mod container_config;
+pub mod soak;
 mod streams;
 pub mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,7 +48,7 @@ pub struct Containerd {
     dir: PathBuf,
     netns: String,
     env: Vec<(&'static str, String)>,
-    child: Child,
+    child: Mutex<Child>,
 }
 
 impl Containerd {
@@ -81,7 +83,7 @@ impl Containerd {
             ("ISOPOD_BIN", bench.isopod().display().to_string()),
             (OF_CONTAINERD, "secret".to_owned()),
         ];
-        let child = spawn(&dir, &netns, &env);
+        let child = Mutex::new(spawn(&dir, &netns, &env));
         let containerd = Self {
             dir,
             netns,
@@ -139,12 +141,39 @@ impl Containerd {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Kills it, and starts it again.
-    pub fn restart(&mut self) {
-        self.child.kill().expect("a kill");
-        self.child.wait().expect("its end");
-        self.child = spawn(&self.dir, &self.netns, &self.env);
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills it.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        child.kill().expect("a kill");
+        child.wait().expect("its end");
+    }
+
+    /// Starts it again, when it was killed.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_again(&self) {
+        *self.child() = spawn(&self.dir, &self.netns, &self.env);
         self.await_answer();
+    }
+
+    /// Its directory, below which everything of it is: its root, its state, and the network namespaces that it makes.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The network namespace that it is in.
+    #[must_use]
+    pub fn netns(&self) -> &str {
+        &self.netns
     }
 
     /// Calls a method of the runtime service.
@@ -244,8 +273,8 @@ impl Drop for Containerd {
             let _ = self.try_call("StopPodSandbox", &of);
             let _ = self.try_call("RemovePodSandbox", &of);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child().kill();
+        let _ = self.child().wait();
         let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
     }
 }
@@ -290,6 +319,7 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   # The tests' hosts may lack the right to lower the score.
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   sandbox_image = "{IMAGE}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
@@ -365,11 +395,11 @@ pub struct Sandbox<'a> {
 }
 
 impl<'a> Sandbox<'a> {
-    /// Creates and starts a container.
+    /// Creates a container.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn try_start(&self, name: &str, config: ContainerConfig) -> Result<Container<'a>, Refused> {
+    pub fn try_create(&self, name: &str, config: ContainerConfig) -> Result<Container<'a>, Refused> {
         let security = config.security.message(3, config.namespaces);
         let linux = config.linux.message(2, security);
         let config = config
@@ -382,13 +412,21 @@ impl<'a> Sandbox<'a> {
             .message(2, config)
             .message(3, self.config.clone());
         let id = self.containerd.try_call("CreateContainer", &request)?.text(1);
-        self.containerd
-            .try_call("StartContainer", &Message::new().text(1, &id))?;
         Ok(Container {
             containerd: self.containerd,
             id,
             log: self.logs.join(format!("{name}.log")),
         })
+    }
+
+    /// Creates and starts a container.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_start(&self, name: &str, config: ContainerConfig) -> Result<Container<'a>, Refused> {
+        let container = self.try_create(name, config)?;
+        self.containerd.try_call("StartContainer", &container.of())?;
+        Ok(container)
     }
 
     /// The same, where it must start.

@@ -37,8 +37,9 @@ usage: cargo xtask quickstart [--yes]
        cargo xtask kvm-check [--accel tcg] [--binaries DIR]
          what differs between KVM and emulation, tried in pods on a host with KVM, in some minutes; with `--accel tcg` the same
          checks under emulation
-       cargo xtask soak [--lives N] [--seed N]
-         end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200]
+       cargo xtask soak [--lives N | --sandboxes N] [--seed N]
+         end lives of pods by a SIGKILL at random moments, and look at what is left [default: 200 lives]; with `--sandboxes`,
+         as root, those of Kubernetes' sandboxes on Debian's containerd
        cargo xtask bench plan
          time and memory of planning, and of writing what rkt's code wrote";
 
@@ -114,11 +115,20 @@ pub(crate) enum Task {
     BenchPods,
     /// Kill what belongs to pods.
     Soak {
-        /// How many lives.
-        lives: u64,
+        /// How many lives, and of what.
+        lives: Lives,
         /// Where the randomness begins; the time, where it is not said.
         seed: Option<u64>,
     },
+}
+
+/// The lives of a soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lives {
+    /// Of pods of `isopod run`.
+    Pods(u64),
+    /// Of sandboxes of containerd.
+    Sandboxes(u64),
 }
 
 /// Reads the words after `cargo xtask`.
@@ -229,18 +239,30 @@ fn read_runs(flag: &str, runs: &str) -> Result<usize, Failure> {
 }
 
 fn read_soak(flags: &[&str]) -> Result<Task, Failure> {
-    let (mut lives, mut seed) = (DEFAULT_LIVES, None);
+    let (mut lives, mut seed) = (None, None);
     for flag in flags.chunks(2) {
         let number = |value: &str| value.parse::<u64>().ok();
-        match *flag {
-            ["--lives", value] => lives = number(value).filter(|lives| *lives > 0).unwrap_or(0),
-            ["--seed", value] => seed = number(value),
-            _ => lives = 0,
-        }
-        if lives == 0 || (flag[0] == "--seed" && seed.is_none()) {
+        let count = |value: &str| number(value).filter(|count| *count > 0);
+        let read = match *flag {
+            ["--lives", value] if lives.is_none() => {
+                lives = count(value).map(Lives::Pods);
+                lives.is_some()
+            }
+            ["--sandboxes", value] if lives.is_none() => {
+                lives = count(value).map(Lives::Sandboxes);
+                lives.is_some()
+            }
+            ["--seed", value] => {
+                seed = number(value);
+                seed.is_some()
+            }
+            _ => false,
+        };
+        if !read {
             return Err(Failure::new(format!("cannot make sense of `{}`", flag.join(" "))).hint(USAGE));
         }
     }
+    let lives = lives.unwrap_or(Lives::Pods(DEFAULT_LIVES));
     Ok(Task::Soak { lives, seed })
 }
 
@@ -343,9 +365,22 @@ mod tests {
         assert_eq!(read_words("test --help"), Ok(Task::Help));
         assert_eq!(read_words("bench pods"), Ok(Task::BenchPods));
         let soak = |lives, seed| Ok(Task::Soak { lives, seed });
-        assert_eq!(read_words("soak"), soak(200, None));
-        assert_eq!(read_words("soak --seed 7 --lives 12"), soak(12, Some(7)));
-        for line in ["soak --lives 0", "soak --seed x", "soak --lives", "soak now"] {
+        assert_eq!(read_words("soak"), soak(Lives::Pods(200), None));
+        assert_eq!(
+            read_words("soak --seed 7 --lives 12"),
+            soak(Lives::Pods(12), Some(7))
+        );
+        assert_eq!(
+            read_words("soak --sandboxes 100"),
+            soak(Lives::Sandboxes(100), None)
+        );
+        for line in [
+            "soak --lives 0",
+            "soak --seed x",
+            "soak --lives",
+            "soak now",
+            "soak --lives 1 --sandboxes 1",
+        ] {
             assert!(read_words(line).is_err(), "{line}");
         }
     }

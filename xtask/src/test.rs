@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use crate::args::Lives;
 use crate::build::{self, Profile};
 use crate::command::{self, command};
 use crate::failure::Failure;
@@ -74,7 +75,7 @@ pub(crate) fn run(filters: &[String]) -> Result<(), Failure> {
 }
 
 /// Runs the soak of the tests' own package, which prints its table.
-pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
+pub(crate) fn soak(lives: Lives, seed: Option<u64>) -> Result<(), Failure> {
     packages::ensure(Purpose::Test, Consent::Given)?;
     tool(VIRTIOFSD.0, VIRTIOFSD.1, &[])?;
     let isopod = build::isopod(Profile::Debug)?;
@@ -82,11 +83,15 @@ pub(crate) fn soak(lives: u64, seed: Option<u64>) -> Result<(), Failure> {
         let now = std::time::UNIX_EPOCH.elapsed();
         now.map_or(0, |now| now.as_secs())
     });
+    let (lives, flag, test) = match lives {
+        Lives::Pods(lives) => (lives, "--lives", "faults::soak"),
+        Lives::Sandboxes(lives) => (lives, "--sandboxes", "cri::deaths::soak"),
+    };
     out::say(&format!(
-        "{lives} lives; again the same: `cargo xtask soak --lives {lives} --seed {seed}`"
+        "{lives} lives; again the same: `cargo xtask soak {flag} {lives} --seed {seed}`"
     ));
-    let args = words("test -q --workspace --test vms -- --ignored --exact --nocapture faults::soak");
-    let mut tests = command("cargo", args);
+    let args = words("test -q --workspace --test vms -- --ignored --exact --nocapture");
+    let mut tests = command("cargo", args.chain([test.to_owned()]));
     tests
         .env("ISOPOD_BIN", place::absolute(&isopod))
         .env("ISOPOD_SOAK_LIVES", lives.to_string())

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use isopod_tests::cri::soak::Soak;
 use isopod_tests::cri::wire::Message;
 use isopod_tests::cri::{Container, ContainerConfig, Containerd, OF_CONTAINERD, RUNNING, Sandbox};
 use isopod_tests::{Bench, Scenarios};
@@ -12,7 +13,7 @@ use isopod_tests::{Bench, Scenarios};
 #[test]
 fn nothing_stays_when_something_dies() {
     let Some(bench) = Bench::of_root() else { return };
-    let mut containerd = Containerd::start(&bench);
+    let containerd = Containerd::start(&bench);
     let mut scenarios = Scenarios::default();
     let gone = |sandbox: &Sandbox<'_>, container: &Container<'_>| {
         container.ended();
@@ -74,22 +75,43 @@ fn nothing_stays_when_something_dies() {
         );
         assert!(text.starts_with("mounted\nCapEff:\t000001ffffffffff\n/dev/kmsg\nset\n"), "{text}");
         let container = sandbox.start("main", ContainerConfig::sh("echo before; sleep 4; echo after; sleep 100000"));
-        let (sandbox_id, container_id) = (sandbox.id.clone(), container.id.clone());
-        drop((sandbox, container));
-        containerd.restart();
-        let of = |id: &str| Message::new().text(1, id);
-        let status = containerd.call("ContainerStatus", &of(&container_id)).message(1);
-        assert_eq!(status.number(3), RUNNING);
-        let exec = containerd.call("ExecSync", &of(&container_id).text(2, "hostname").number(3, 30));
-        assert_eq!(exec.text(1), "survivor\n");
+        containerd.kill();
+        containerd.start_again();
+        assert_eq!(container.status().number(3), RUNNING);
+        assert_eq!(container.sh("hostname"), "survivor\n");
         std::thread::sleep(Duration::from_secs(5));
         let log = fs::read_to_string(bench.dir().join("containerd/logs/survivor/main.log")).unwrap();
         assert!(log.contains("before") && log.contains("after"), "{log}");
-        for method in ["StopPodSandbox", "RemovePodSandbox"] {
-            let _ = containerd.call(method, &of(&sandbox_id));
-        }
+        sandbox.remove();
     });
     drop(scenarios);
     drop(containerd);
+    bench.assert_nothing_left();
+}
+
+/// A short soak: `cargo xtask soak --sandboxes` is the long one. Of this seed containerd is killed in `RunPodSandbox`, QEMU and virtiofsd
+/// while the containers run, the shim in `CreateContainer`, QEMU and containerd in `ExecSync`.
+#[test]
+fn sandboxes_end_at_random_moments() {
+    let Some(bench) = Bench::of_root() else { return };
+    let soak = Soak {
+        sandboxes: 4,
+        seed: 21521,
+    };
+    let _ = soak.run(&bench, |_| ());
+    bench.assert_nothing_left();
+}
+
+/// `cargo xtask soak --sandboxes`, which says how many and from which seed.
+#[test]
+#[ignore = "takes minutes: `cargo xtask soak --sandboxes N`"]
+#[expect(clippy::print_stdout, reason = "the table is what it is run for")]
+fn soak() {
+    let Some(bench) = Bench::of_root() else { return };
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let sandboxes = usize::try_from(number("ISOPOD_SOAK_LIVES").unwrap_or(100)).unwrap();
+    let seed = number("ISOPOD_SOAK_SEED").unwrap_or(1);
+    let tally = Soak { sandboxes, seed }.run(&bench, |lived| println!("{lived} of {sandboxes} sandboxes"));
+    println!("\n{}", tally.table());
     bench.assert_nothing_left();
 }
