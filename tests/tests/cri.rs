@@ -12,7 +12,8 @@ mod sharing;
 mod streams;
 mod world;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use isopod_tests::cri::wire::Message;
 use isopod_tests::cri::{Container, ContainerConfig, Containerd, IMAGE, Sandbox};
@@ -28,6 +29,27 @@ struct Pod<'a> {
     main: &'a Container<'a>,
 }
 
+/// A tmpfs of the host's, as long as this is there.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(dir: PathBuf) -> Self {
+        std::fs::create_dir(&dir).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "none"])
+            .arg(&dir)
+            .status();
+        assert!(mount.unwrap().success(), "mount");
+        Self(dir)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 fn number(value: i64) -> Message {
     Message::new().number(1, value)
 }
@@ -38,6 +60,8 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     let Some(bench) = Bench::of_root() else { return };
     let containerd = Containerd::start(&bench);
     let volume = bench.source("volume", &[("file", "from the host\n")]);
+    // Before the sandbox: hosts on which mounts are private have it, too.
+    let mounted = Mounted::at(volume.join("below"));
     let sandbox = containerd
         .sandbox_with("pod", |config| {
             let linux = Message::new().entry(3, "net.core.somaxconn", "333");
@@ -79,6 +103,7 @@ fn a_sandbox_is_a_vm_and_its_containers_are_as_any_runtimes() {
     drop(scenarios);
     assert!(!Path::new(&namespace).exists(), "{namespace} is left");
     drop(containerd);
+    drop(mounted);
     bench.assert_nothing_left();
 }
 

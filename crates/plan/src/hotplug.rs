@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume, UnitText};
 use isopod_spec::words::shown;
-use isopod_spec::{AppName, Mount, Owners, RootfsAccess, Volume, VolumeKind, VolumeName};
+use isopod_spec::{AppName, Mount, Owners, RootfsAccess, Submounts, Volume, VolumeKind, VolumeName};
 
 use crate::facts::{FileId, SourceKind};
 use crate::fault::{Fault, PlanError, TargetFault};
@@ -121,10 +121,15 @@ pub fn attach(running: &Running<'_>, request: &HotplugRequest<'_>) -> Result<Att
         });
     };
     let serial = running.attached_before.saturating_add(1);
-    let read_only = mounts.iter().all(|(_, mount)| mount.read_only);
+    let submounts = match mounts.iter().any(|(_, mount)| mount.keeps_submounts()) {
+        true => Submounts::AsOnHost,
+        false => Submounts::ReadOnly,
+    };
+    let read_only = submounts == Submounts::AsOnHost || mounts.iter().all(|(_, mount)| mount.read_only);
     let name = &request.volume.name;
     let shared = SharedVolume {
         id: request.id,
+        submounts,
         ..SharedVolume::new(name, host, request.path.clone(), request.source.kind, read_only)
     };
     let guest = guest(running, name, serial, &mounts).map_err(|fault| PlanError { faults: vec![fault] })?;

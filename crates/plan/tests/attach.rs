@@ -123,6 +123,7 @@ fn units_are_those_of_a_volume_that_was_there_at_the_start() {
             nosuid: true,
             nodev: true,
             noexec: true,
+            ..MountFlags::default()
         },
         ..read_only("new", "/l/a b%")
     };

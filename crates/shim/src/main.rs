@@ -12,7 +12,7 @@
 //!   commands      commands in containers
 //!   names         name servers of the sandbox's namespace, for the guest
 //!   relay         what listens on a guest's loopback interface, in the sandbox's namespace
-//!   stdio, rootfs, hooks, cgroup, metrics
+//!   stdio, rootfs, submounts, hooks, cgroup, metrics
 //! publish         events for containerd
 //! ```
 
@@ -36,6 +36,7 @@ mod service;
 mod settings;
 mod start;
 mod stdio;
+mod submounts;
 mod tasks;
 
 use std::ffi::OsString;

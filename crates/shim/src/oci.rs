@@ -141,6 +141,8 @@ pub(crate) struct Given<'a> {
     pub(crate) seccomp: &'a Path,
     /// What a source of a mount is.
     pub(crate) source: &'a dyn Fn(&Path) -> Source,
+    /// Whether something is mounted below a source.
+    pub(crate) covered: &'a dyn Fn(&Path) -> bool,
     /// The processes that the container sees whose namespace of them this is; `None`: it is the sandbox's.
     pub(crate) processes_of: &'a dyn Fn(&Path) -> Option<PidMode>,
 }
@@ -164,7 +166,7 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<NewContainer, Refuse
     app.overrides.tty = given.terminal;
     app.overrides.stdin = given.stdin;
     app.overrides.resources = sizes::resources(&spec.linux.resources, spec.process.oom_score_adj);
-    let (volumes, mirrors) = volumes::fill(&mut app, spec, given.source)?;
+    let (volumes, mirrors) = volumes::fill(&mut app, spec, given.source, given.covered)?;
     let seccomp = spec.linux.seccomp.as_ref().map(ToString::to_string);
     app.overrides.seccomp = Some(match &seccomp {
         Some(_) => Seccomp::Profile(given.seccomp.to_owned()),
@@ -181,7 +183,7 @@ pub(crate) fn app(spec: &Spec, given: &Given<'_>) -> Result<NewContainer, Refuse
 
 #[cfg(test)]
 mod tests {
-    use isopod_spec::{Capabilities, FilesVolume, SourceRule, StartMode, VolumeKind};
+    use isopod_spec::{Capabilities, FilesVolume, SourceRule, StartMode, Submounts, VolumeKind};
     use serde_json::{Value, json};
 
     use super::*;
@@ -211,6 +213,7 @@ mod tests {
                     true => Source::Updated,
                     false => Source::File,
                 },
+                covered: &|path| path == Path::new("/disks"),
                 processes_of: &|path| match path.to_str()? {
                     "/proc/77/ns/pid" => Some(PidMode::Private),
                     "/proc/78/ns/pid" => Some(PidMode::Vm),
@@ -328,6 +331,34 @@ mod tests {
             value["mounts"] =
                 json!([{"destination": "/data", "type": kind, "source": "/srv", "options": options}]);
             assert!(coming(&value).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_below_a_read_only_mount_is_as_on_the_host_unless_all_is_to_be_read_only() {
+        let mut value = sample("container.config.json");
+        for (source, options, read_only, expected) in [
+            ("/disks", json!(["rbind", "ro"]), true, Submounts::AsOnHost),
+            ("/disks", json!(["rbind", "rro"]), true, Submounts::ReadOnly),
+            ("/disks", json!(["bind", "ro"]), true, Submounts::ReadOnly),
+            ("/disks", json!(["rbind", "rw"]), false, Submounts::ReadOnly),
+            ("/plain", json!(["rbind", "ro"]), true, Submounts::ReadOnly),
+            // What may come.
+            (
+                "/plain",
+                json!(["rbind", "rslave", "ro"]),
+                true,
+                Submounts::AsOnHost,
+            ),
+        ] {
+            value["mounts"] =
+                json!([{"destination": "/data", "type": "bind", "source": source, "options": options}]);
+            let mount = &coming(&value).unwrap().app.mounts[0];
+            assert_eq!(
+                (mount.read_only, mount.flags.submounts),
+                (Some(read_only), expected),
+                "{options}"
+            );
         }
     }
 

@@ -45,6 +45,21 @@ pub struct MountFlags {
     pub nodev: bool,
     /// Programs cannot be executed.
     pub noexec: bool,
+    /// What file systems mounted below a read-only mount of a host volume are.
+    #[serde(default)]
+    pub submounts: Submounts,
+}
+
+/// What file systems mounted below a read-only mount of a host volume are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum Submounts {
+    /// Read-only, as it is.
+    #[default]
+    ReadOnly,
+    /// As they are on the host. The guest has one mount where the host has several, so the host keeps the volume itself read-only,
+    /// for all of its mounts.
+    AsOnHost,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ use isopod_plan::vm::confinement::Isolation;
 use isopod_plan::vm::qemu::Access;
 use isopod_plan::vm::sharing::SharedVolume;
 use isopod_plan::vm::user_maps::UserMaps;
-use isopod_spec::{Propagation, VolumeName};
+use isopod_spec::{Propagation, Submounts, VolumeName};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
@@ -354,7 +354,11 @@ fn flags(volume: &SharedVolume) -> String {
     } else {
         "dir"
     };
-    let access = if volume.read_only { "ro" } else { "rw" };
+    let access = match (volume.read_only, volume.submounts) {
+        (false, _) => "rw",
+        (true, Submounts::ReadOnly) => "ro",
+        (true, Submounts::AsOnHost) => "ro-above",
+    };
     let depth = if volume.recursive { "rec" } else { "one" };
     let propagation = if volume.propagation == Propagation::Rslave {
         "rslave"
@@ -400,7 +404,11 @@ fn volume(flags: &OsStr, name: Option<OsString>, source: Option<OsString>) -> Op
             SourceKind::Directory
         },
         id,
-        read_only: access == "ro",
+        read_only: access != "rw",
+        submounts: match access {
+            "ro-above" => Submounts::AsOnHost,
+            _ => Submounts::ReadOnly,
+        },
         recursive: depth == "rec",
         propagation: if propagation == "rslave" {
             Propagation::Rslave
@@ -517,12 +525,13 @@ fn copy(volume: &SharedVolume) -> Result<OwnedFd, Step> {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(&source, c"", flags).map_err(failed("open_tree"))?;
-    sys::set_attributes(
-        &tree,
-        volume.read_only,
-        volume.propagation == Propagation::Private,
-    )
-    .map_err(|source| ("mount_setattr", Some(source)))?;
+    let private = volume.propagation == Propagation::Private;
+    let all_read_only = volume.read_only && volume.submounts == Submounts::ReadOnly;
+    let set = sys::set_attributes(&tree, all_read_only, private).and_then(|()| match volume.read_only {
+        true => sys::make_detached_read_only(&tree),
+        false => Ok(()),
+    });
+    set.map_err(|source| ("mount_setattr", Some(source)))?;
     Ok(tree)
 }
 

@@ -80,6 +80,12 @@ pub(crate) fn run(pod: &Pod<'_>, scenarios: &mut Scenarios) {
                     .contains("Read-only file system")
             );
         }
+        // Mounted below a read-only mount, and as it is on the host.
+        assert_eq!(
+            main.sh("echo below > /locked/below/x; cat /locked/below/x"),
+            "below\n"
+        );
+        assert_eq!(fs::read_to_string(volume.join("below/x")).unwrap(), "below\n");
         fs::write(volume.join("file"), "changed\n").unwrap();
         // As long as a directory's entries may be cached in the guest.
         std::thread::sleep(Duration::from_secs(2));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use isopod_spec::{App, PodSpec, Propagation, RootWrites, SourceRule, VolumeKind, VolumeName};
+use isopod_spec::{App, PodSpec, Propagation, RootWrites, SourceRule, Submounts, VolumeKind, VolumeName};
 
 use crate::apps::process::Process;
 use crate::apps::{RootPlan, Writes};
@@ -34,6 +34,7 @@ pub(crate) fn shared(spec: &PodSpec, facts: &Facts) -> Vec<Option<SharedVolume>>
             kind: SourceKind::Directory,
             id: Some(*id),
             read_only: !app.writes_through(),
+            submounts: Submounts::ReadOnly,
             // What is mounted in it is part of it, as with podman.
             recursive: true,
             propagation: Propagation::Private,

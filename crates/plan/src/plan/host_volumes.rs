@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isopod_spec::{AppName, HostVolume, PodSpec, Propagation, Volume, VolumeKind, VolumeName};
+use isopod_spec::{AppName, HostVolume, PodSpec, Propagation, Submounts, Volume, VolumeKind, VolumeName};
 
 use crate::decide::Decided;
 use crate::facts::{AppFacts, Facts, MountNames, Owner, RootOrigin, Sizes, SourceKind};
@@ -32,10 +32,13 @@ fn user(decided: &Decided) -> Owner {
 impl HostVolumes<'_> {
     /// The host volumes that some app mounts. One that nobody writes to is read-only on the host already.
     pub(super) fn shared(&self, notices: &mut Vec<String>) -> Vec<SharedVolume> {
-        let mut users: BTreeMap<&VolumeName, (bool, BTreeSet<&AppName>)> = BTreeMap::new();
+        let mut users: BTreeMap<&VolumeName, (bool, BTreeSet<&AppName>, Submounts)> = BTreeMap::new();
         for (app, decided) in self.spec.apps.iter().zip(self.decided) {
             for mount in decided.mounts.iter() {
-                let (written, read_only_apps) = users.entry(&mount.volume).or_default();
+                let (written, read_only_apps, submounts) = users.entry(&mount.volume).or_default();
+                if mount.keeps_submounts() {
+                    *submounts = Submounts::AsOnHost;
+                }
                 if mount.read_only {
                     read_only_apps.insert(&app.name);
                 } else {
@@ -45,17 +48,22 @@ impl HostVolumes<'_> {
         }
         let mut shared = Vec::new();
         for volume in self.table.iter() {
-            let Some((written, read_only_apps)) = users.get(&volume.name) else {
+            let Some((written, read_only_apps, submounts)) = users.get(&volume.name) else {
                 notices.push(format!("volume `{}` is mounted by no app", volume.name));
                 continue;
             };
             let VolumeKind::Host(host) = &volume.kind else {
                 continue;
             };
-            for app in read_only_apps.iter().filter(|_| *written) {
+            // The guest does not keep such a mount read-only, so the host has to.
+            let read_only = !written || *submounts == Submounts::AsOnHost;
+            for app in read_only_apps.iter().filter(|_| !read_only) {
                 notices.push(notices::weak_read_only(&volume.name, app));
             }
-            shared.push(self.shared_volume(volume, host, !written));
+            shared.push(SharedVolume {
+                submounts: *submounts,
+                ..self.shared_volume(volume, host, read_only)
+            });
         }
         shared
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isopod_spec::{AppName, HostVolume, Propagation, ShareTransport, Vm, VolumeName};
+use isopod_spec::{AppName, HostVolume, Propagation, ShareTransport, Submounts, Vm, VolumeName};
 
 use crate::distribution::{Family, Need};
 use crate::facts::{FileId, HostFacts, HostUser, Namespaces, Owner, SourceKind, Virtiofsd};
@@ -76,6 +76,8 @@ pub struct SharedVolume {
     pub id: Option<FileId>,
     /// Whether the host lets nobody write through it.
     pub read_only: bool,
+    /// Whether that is so for file systems mounted below the source, too.
+    pub submounts: Submounts,
     /// Whether file systems mounted below the source are part of it.
     pub recursive: bool,
     /// Whether later mounts of the host appear.
@@ -101,6 +103,7 @@ impl SharedVolume {
             kind,
             id: None,
             read_only,
+            submounts: Submounts::ReadOnly,
             recursive,
             propagation,
             given_to: None,
@@ -220,6 +223,10 @@ fn unbindable(volume: &SharedVolume, reason: &str) -> Option<Fault> {
             propagation: Propagation::Rslave,
             ..
         } => "`propagation=rslave`",
+        SharedVolume {
+            submounts: Submounts::AsOnHost,
+            ..
+        } => "a read-only mount with writable ones below it",
         _ => return None,
     };
     let reason = format!("{what} needs a mount namespace, and there is none here: {reason}");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_spec::{App, AppName, VolumeName};
+use isopod_spec::{App, AppName, Submounts, VolumeKind, VolumeName};
 
 use crate::facts::SourceKind;
 use crate::fault::{Fault, TargetFault};
@@ -65,6 +65,13 @@ fn unplaced(
     table: &VolumeTable,
     roots: &Roots<'_>,
 ) -> Result<VolumeMount, Fault> {
+    let mut flags = want.flags;
+    if !matches!(
+        table.get(&want.volume).map(|volume| &volume.kind),
+        Some(VolumeKind::Host(_))
+    ) {
+        flags.submounts = Submounts::ReadOnly;
+    }
     match within_volume(&want, table, roots) {
         Ok(Within { kind, path, known }) => Ok(VolumeMount {
             place: Arc::clone(&want.target),
@@ -82,7 +89,7 @@ fn unplaced(
             sub_path: path,
             known,
             there: true,
-            flags: want.flags,
+            flags,
             asked_by: want.asked_by,
         }),
         Err(reason) => Err(Fault::SubPath {

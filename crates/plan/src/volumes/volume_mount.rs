@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_spec::{MountFlags, VolumeName};
+use isopod_spec::{MountFlags, Submounts, VolumeName};
 
 use crate::facts::SourceKind;
 
@@ -32,6 +32,20 @@ pub struct VolumeMount {
     pub flags: MountFlags,
     /// Who asked for it.
     pub asked_by: AskedBy,
+}
+
+impl VolumeMount {
+    /// Whether the guest's mount is read-only too. One whose submounts are as on the host is kept read-only by the host alone.
+    #[must_use]
+    pub fn read_only_in_guest(&self) -> bool {
+        self.read_only && !self.keeps_submounts()
+    }
+
+    /// Whether it is read-only, and file systems mounted below it are as on the host.
+    #[must_use]
+    pub fn keeps_submounts(&self) -> bool {
+        self.read_only && self.flags.submounts == Submounts::AsOnHost
+    }
 }
 
 /// Who asked for a mount.

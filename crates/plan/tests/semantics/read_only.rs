@@ -2,7 +2,7 @@
 
 use isopod_plan::output::document::{Document, ReadOnly};
 use isopod_plan::{PodPlan, plan};
-use isopod_spec::{MountFlags, RootfsAccess};
+use isopod_spec::{MountFlags, RootfsAccess, Submounts};
 
 use super::{planned, point, unit};
 use crate::fixture::{app, empty, facts, host, mount, pod, read_only};
@@ -75,6 +75,38 @@ fn the_host_enforces_read_only_where_no_mount_is_writable() {
     assert!(unit(&plan, "opt-stage2-web-rootfs-ro.mount").contains("Options=bind,private,ro\n"));
 }
 
+/// The guest has one mount where the host has several: so the guest's is writable, and the host keeps everything but the submounts read-only.
+#[test]
+fn the_host_alone_keeps_a_mount_read_only_whose_submounts_are_as_on_the_host() {
+    let mut pod = pod();
+    pod.apps.push(app("other"));
+    pod.volumes = vec![host("data", "/d"), empty("memory")];
+    pod.apps[0].mounts = vec![read_only("data", "/data"), read_only("memory", "/memory")];
+    for mount in &mut pod.apps[0].mounts {
+        mount.flags.submounts = Submounts::AsOnHost;
+    }
+    let unit_of = |plan: &PodPlan, name: &str| unit(plan, &format!("opt-stage2-web-rootfs-{name}.mount"));
+    let shared = |plan: &PodPlan| {
+        let shared = &plan.sharing.as_ref().unwrap().volumes[0];
+        (shared.read_only, shared.submounts)
+    };
+    let plan = planned(&pod, &[]);
+    assert_eq!(
+        access(&plan),
+        [
+            ("/data".into(), ReadOnly::Host),
+            ("/memory".into(), ReadOnly::Guest)
+        ]
+    );
+    assert_eq!(shared(&plan), (true, Submounts::AsOnHost));
+    assert!(unit_of(&plan, "data").contains("Options=bind,private\n"));
+    // Nothing is mounted below a volume of the guest's, which the guest keeps read-only.
+    assert!(unit_of(&plan, "memory").contains("Options=bind,private,ro\n"));
+    // Not even another mount that says it is writable makes it so.
+    pod.apps[1].mounts = vec![mount("data", "/data")];
+    assert_eq!(shared(&planned(&pod, &[])), (true, Submounts::AsOnHost));
+}
+
 #[test]
 fn flags_of_a_mount_are_options_of_its_unit() {
     let mut pod = pod();
@@ -84,6 +116,7 @@ fn flags_of_a_mount_are_options_of_its_unit() {
         nosuid: true,
         nodev: true,
         noexec: true,
+        ..MountFlags::default()
     };
     assert!(
         unit(&planned(&pod, &[]), "opt-stage2-web-rootfs-a.mount")

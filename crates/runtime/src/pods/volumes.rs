@@ -9,7 +9,8 @@ use isopod_plan::vm::file_server::Ownership;
 use isopod_plan::vm::sharing::{SharedVolume, Sharing, Transport};
 use isopod_plan::volumes::{AskedBy, VolumeMount};
 use isopod_spec::{
-    AppName, EmptyVolume, HostVolume, MountFlags, Propagation, SourceRule, Volume, VolumeKind, VolumeName,
+    AppName, EmptyVolume, HostVolume, MountFlags, Propagation, SourceRule, Submounts, Volume, VolumeKind,
+    VolumeName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,8 @@ pub struct SourceRecord {
     pub id: Option<(u64, u64)>,
     /// Whether the host lets nobody write through it.
     pub read_only: bool,
+    /// Whether that is so for file systems mounted below it, too.
+    pub submounts: Submounts,
     /// Whether file systems mounted below it are part of it.
     pub recursive: bool,
     /// Whether later mounts of the host appear.
@@ -156,6 +159,7 @@ impl SourceRecord {
             file: shared.kind == SourceKind::File,
             id: shared.id.map(|id| (id.device, id.inode)),
             read_only: shared.read_only,
+            submounts: shared.submounts,
             recursive: shared.recursive,
             propagation: shared.propagation,
             given_to: shared.given_to.map(|owner| (owner.uid, owner.gid)),
@@ -203,6 +207,7 @@ impl VolumeRecord {
             kind: host.kind(),
             id: host.id.map(|(device, inode)| FileId { device, inode }),
             read_only: host.read_only,
+            submounts: host.submounts,
             recursive: host.recursive,
             propagation: host.propagation,
             given_to: host.given_to.map(|(uid, gid)| Owner { uid, gid }),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use isopod_spec::{
     App, EmptyVolume, FilesVolume, HostVolume, Medium, Mount as AppMount, MountFlags, Owners, Propagation,
-    SourceRule, Volume, VolumeKind, VolumeName,
+    SourceRule, Submounts, Volume, VolumeKind, VolumeName,
 };
 
 use super::spec::{Mount, Spec};
@@ -29,6 +29,7 @@ pub(super) fn fill(
     app: &mut App,
     spec: &Spec,
     source: &dyn Fn(&Path) -> Source,
+    covered: &dyn Fn(&Path) -> bool,
 ) -> Result<(Vec<Volume>, Vec<Mirror>), Refused> {
     let (mut volumes, mut mirrors) = (Vec::new(), Vec::new());
     for (number, mount) in spec.mounts.iter().enumerate() {
@@ -37,6 +38,7 @@ pub(super) fn fill(
             continue;
         }
         let has = |word: &str| mount.options.iter().any(|option| option == word);
+        let read_only = has("ro") || has("rro");
         let name = format!("{}-{number}", app.name);
         let name = VolumeName::nearest(&name)
             .ok_or_else(|| Refused::new(name, "is not a valid name of a volume"))?;
@@ -44,7 +46,7 @@ pub(super) fn fill(
             "tmpfs" => VolumeKind::Empty(empty(mount)),
             _ if mount.kind == "bind" || has("bind") || has("rbind") => match source(&mount.source) {
                 // Whoever may write to it is to write to the host's.
-                Source::Updated if has("ro") => {
+                Source::Updated if read_only => {
                     mirrors.push(Mirror {
                         volume: name.clone(),
                         source: mount.source.clone(),
@@ -65,12 +67,13 @@ pub(super) fn fill(
         app.mounts.push(AppMount {
             volume: name.clone(),
             target: destination.clone(),
-            read_only: Some(has("ro")),
+            read_only: Some(read_only),
             sub_path: None,
             flags: MountFlags {
                 nosuid: has("nosuid"),
                 nodev: has("nodev"),
                 noexec: has("noexec"),
+                submounts: submounts(mount, covered),
             },
             owners: Owners::default(),
         });
@@ -81,6 +84,25 @@ pub(super) fn fill(
         });
     }
     Ok((volumes, mirrors))
+}
+
+/// What is mounted below a read-only mount is as on the host, as with runc, unless all of it is to be read-only. Where nothing is, and
+/// nothing comes, the guest keeps the mount read-only, too.
+fn submounts(mount: &Mount, covered: &dyn Fn(&Path) -> bool) -> Submounts {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    let above = has("ro") && has("rbind") && !has("rro");
+    match above && (propagation(mount) == Propagation::Rslave || covered(&mount.source)) {
+        true => Submounts::AsOnHost,
+        false => Submounts::ReadOnly,
+    }
+}
+
+fn propagation(mount: &Mount) -> Propagation {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    match has("rslave") || has("slave") {
+        true => Propagation::Rslave,
+        false => Propagation::Private,
+    }
 }
 
 fn host(mount: &Mount, source: Source) -> Result<HostVolume, Refused> {
@@ -95,10 +117,7 @@ fn host(mount: &Mount, source: Source) -> Result<HostVolume, Refused> {
     Ok(HostVolume {
         source: mount.source.clone(),
         recursive: has("rbind"),
-        propagation: match has("rslave") || has("slave") {
-            true => Propagation::Rslave,
-            false => Propagation::Private,
-        },
+        propagation: propagation(mount),
         must_be: match source {
             Source::Directory | Source::Updated => SourceRule::Directory,
             Source::File | Source::Missing => SourceRule::Any,

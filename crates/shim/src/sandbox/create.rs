@@ -16,7 +16,7 @@ use crate::oci::{self, Given, Mirror, NetworkOf, Role};
 use crate::pod::Pod;
 use crate::publish::Creation;
 use crate::tasks::{End, KILLED, Key, Refusal, Stdio};
-use crate::{mirror, rootfs, stdio};
+use crate::{mirror, rootfs, stdio, submounts};
 
 impl Sandbox {
     /// Creates a container.
@@ -168,6 +168,7 @@ impl Sandbox {
                 terminal: stdio.terminal,
                 seccomp: &seccomp,
                 source: &mirror::source,
+                covered: &submounts::exist,
                 processes_of: &|path| {
                     let container = self.numbers.container_at(path)?;
                     Some(inner.containers.get(&container)?.processes)

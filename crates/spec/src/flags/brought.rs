@@ -247,6 +247,7 @@ fn tmpfs(text: &OsStr) -> Result<Brought, FlagFault> {
         nosuid: true,
         nodev: true,
         noexec: true,
+        ..MountFlags::default()
     };
     for option in options.split(|b| *b == b',').filter(|option| !option.is_empty()) {
         let option = shown(OsStr::from_bytes(option));
@@ -429,6 +430,7 @@ mod tests {
             nosuid: true,
             nodev: true,
             noexec: true,
+            ..MountFlags::default()
         };
         assert_eq!(read.flags, all);
         for (text, copies) in [("my_Data.1:/c", true), ("my_Data.1:/c:nocopy", false)] {

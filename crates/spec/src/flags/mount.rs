@@ -14,7 +14,7 @@ use super::{FlagFault, InvalidFlag};
 use crate::words::shown;
 use crate::{
     AppName, EmptyVolume, HostVolume, ImageReference, ImageSource, ImageVolume, Mount, MountFlags, Owners,
-    Propagation, PullPolicy, SourceRule, VolumeKind, VolumeName,
+    Propagation, PullPolicy, SourceRule, Submounts, VolumeKind, VolumeName,
 };
 
 const KEYS: [RecordKey; 9] = [
@@ -123,6 +123,7 @@ fn docker(record: &mut Record) -> Result<VolumeFlag, FlagFault> {
         nosuid: record.boolean("nosuid")?.unwrap_or(tmpfs),
         nodev: record.boolean("nodev")?.unwrap_or(tmpfs),
         noexec: record.boolean("noexec")?.unwrap_or(tmpfs),
+        submounts: Submounts::ReadOnly,
     };
     let owners = match kind {
         "bind" | "volume" => owners(record)?,
@@ -276,6 +277,7 @@ fn mount(record: &mut Record) -> Result<Mount, FlagFault> {
             nosuid: record.boolean("nosuid")?.unwrap_or_default(),
             nodev: record.boolean("nodev")?.unwrap_or_default(),
             noexec: record.boolean("noexec")?.unwrap_or_default(),
+            submounts: Submounts::ReadOnly,
         },
         owners: owners(record)?,
     })
@@ -444,6 +446,7 @@ mod tests {
             nosuid: true,
             nodev: true,
             noexec: true,
+            ..MountFlags::default()
         };
         assert_eq!(
             read,

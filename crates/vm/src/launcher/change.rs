@@ -211,7 +211,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
     use isopod_plan::facts::FileId;
-    use isopod_spec::{Propagation, VolumeName};
+    use isopod_spec::{Propagation, Submounts, VolumeName};
 
     use super::*;
 
@@ -223,6 +223,7 @@ mod tests {
             kind: SourceKind::File,
             id: Some(FileId { device: 1, inode: 2 }),
             read_only: true,
+            submounts: Submounts::AsOnHost,
             recursive: false,
             propagation: Propagation::Rslave,
             given_to: None,

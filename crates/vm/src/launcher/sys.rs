@@ -74,6 +74,12 @@ pub(super) fn make_read_only(dir: &Path) -> io::Result<()> {
     mount_setattr(libc::AT_FDCWD, &path, 0, (libc::MOUNT_ATTR_RDONLY, 0), 0)
 }
 
+/// Makes a detached mount, without those below it, read-only.
+pub(super) fn make_detached_read_only(tree: impl AsFd) -> io::Result<()> {
+    let attributes = (libc::MOUNT_ATTR_RDONLY, 0);
+    mount_setattr(tree.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH, attributes, 0)
+}
+
 /// Makes a detached mount writable.
 pub(super) fn make_writable(tree: impl AsFd) -> io::Result<()> {
     let attributes = (0, libc::MOUNT_ATTR_RDONLY);

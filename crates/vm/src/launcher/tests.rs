@@ -17,6 +17,7 @@ fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
             kind,
             id,
             read_only: false,
+            submounts: Submounts::ReadOnly,
             recursive: true,
             propagation: Propagation::Private,
             given_to: None,
@@ -52,7 +53,7 @@ fn a_source_is_shared_only_where_it_is_what_was_looked_at() {
 
 #[test]
 fn arguments_come_back() {
-    let volume = |name: &str, kind, read_only, recursive, propagation| SharedVolume {
+    let volume = |name: &str, kind, read_only: bool, recursive: bool, propagation| SharedVolume {
         name: VolumeName::new(name).unwrap(),
         source: OsStr::from_bytes(b"/srv/\xff ,--").into(),
         kind,
@@ -61,6 +62,10 @@ fn arguments_come_back() {
             inode: 7,
         }),
         read_only,
+        submounts: match read_only && !recursive {
+            true => Submounts::AsOnHost,
+            false => Submounts::ReadOnly,
+        },
         recursive,
         propagation,
         given_to: read_only.then_some(Owner {

@@ -115,7 +115,7 @@ impl MountUnit {
         Self {
             required_by: Arc::clone(service),
             volume: Some(mount.volume.clone()),
-            read_only: mount.read_only,
+            read_only: mount.read_only_in_guest(),
             work: Work {
                 part: (!mount.part.as_os_str().is_empty()).then(|| mount.part.as_path().into()),
                 ..Work::default()
@@ -215,8 +215,8 @@ impl Binds {
     ) -> MountUnit {
         let options = self
             .options
-            .entry((mount.read_only, mount.flags))
-            .or_insert_with(|| bind_options(mount.read_only, mount.flags).into());
+            .entry((mount.read_only_in_guest(), mount.flags))
+            .or_insert_with(|| bind_options(mount.read_only_in_guest(), mount.flags).into());
         MountUnit {
             options: Arc::clone(options),
             ..MountUnit::of_volume(what, place, "none", mount, service)
