@@ -37,7 +37,7 @@ const NOT_READY: i64 = 1;
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
+enum SandboxVictim {
     Shim,
     Qemu,
     Virtiofsd,
@@ -46,18 +46,18 @@ enum Victim {
 }
 
 /// One, or two at once.
-const VICTIMS: [&[Victim]; 8] = [
-    &[Victim::Shim],
-    &[Victim::Qemu],
-    &[Victim::Virtiofsd],
-    &[Victim::Containerd],
-    &[Victim::Shim, Victim::Containerd],
-    &[Victim::Qemu, Victim::Containerd],
-    &[Victim::Qemu, Victim::Virtiofsd],
-    &[Victim::Virtiofsd, Victim::Shim],
+const VICTIMS: [&[SandboxVictim]; 8] = [
+    &[SandboxVictim::Shim],
+    &[SandboxVictim::Qemu],
+    &[SandboxVictim::Virtiofsd],
+    &[SandboxVictim::Containerd],
+    &[SandboxVictim::Shim, SandboxVictim::Containerd],
+    &[SandboxVictim::Qemu, SandboxVictim::Containerd],
+    &[SandboxVictim::Qemu, SandboxVictim::Virtiofsd],
+    &[SandboxVictim::Virtiofsd, SandboxVictim::Shim],
 ];
 
-impl Victim {
+impl SandboxVictim {
     fn word(self) -> &'static str {
         match self {
             Self::Shim => "the shim",
@@ -115,7 +115,7 @@ impl Step {
 
 /// How many lives, and which.
 #[derive(Clone, Copy, Debug)]
-pub struct Soak {
+pub struct SandboxSoak {
     /// How many.
     pub sandboxes: usize,
     /// Where the randomness begins: the same seed draws the same victims and moments.
@@ -124,10 +124,10 @@ pub struct Soak {
 
 /// What was seen, by victim.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(BTreeMap<String, Row>);
+pub struct SandboxTally(BTreeMap<String, SandboxRow>);
 
 #[derive(Clone, Debug, Default)]
-struct Row {
+struct SandboxRow {
     lives: usize,
     /// In how many of them all victims were there.
     there: usize,
@@ -135,14 +135,14 @@ struct Row {
     slowest: Duration,
 }
 
-impl Tally {
+impl SandboxTally {
     /// A table in Markdown.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text =
             String::from("| killed | sandboxes | it ran then | removed after at most |\n|---|---|---|---|\n");
-        let mut all = Row::default();
-        let line = |word: &str, row: &Row| {
+        let mut all = SandboxRow::default();
+        let line = |word: &str, row: &SandboxRow| {
             let slowest = row.slowest.as_secs_f64();
             format!("| {word} | {} | {} | {slowest:.1} s |\n", row.lives, row.there)
         };
@@ -158,9 +158,9 @@ impl Tally {
 
 /// A life to be.
 #[derive(Clone, Debug)]
-struct Life {
+struct SandboxLife {
     number: usize,
-    victims: &'static [Victim],
+    victims: &'static [SandboxVictim],
     step: Step,
     /// The moment, as a part of the time that the step takes.
     moment: f64,
@@ -173,8 +173,8 @@ struct Life {
     away: Duration,
 }
 
-impl Life {
-    fn kills(&self, victim: Victim) -> bool {
+impl SandboxLife {
+    fn kills(&self, victim: SandboxVictim) -> bool {
         self.victims.contains(&victim)
     }
 
@@ -203,20 +203,20 @@ struct Killed {
 /// How long each step takes, of VMs that boot and of those that are restored.
 type Durations = [BTreeMap<Step, Duration>; 2];
 
-struct Place<'a> {
+struct SandboxPlace<'a> {
     bench: &'a Bench,
     containerd: Containerd,
     durations: Durations,
 }
 
-impl Soak {
+impl SandboxSoak {
     /// Runs them all; reports to `progress` how many have run.
     ///
     /// # Panics
     /// When an end is not reported, a pod cannot be removed, or something of it is left.
     #[must_use]
-    pub fn run(self, bench: &Bench, mut progress: impl FnMut(usize)) -> Tally {
-        let mut place = Place {
+    pub fn run(self, bench: &Bench, mut progress: impl FnMut(usize)) -> SandboxTally {
+        let mut place = SandboxPlace {
             bench,
             containerd: Containerd::start(bench),
             durations: Durations::default(),
@@ -226,7 +226,7 @@ impl Soak {
             true => place.quiet(warm),
             false => BTreeMap::new(),
         });
-        let mut tally = Tally::default();
+        let mut tally = SandboxTally::default();
         for life in lives {
             let lived = std::thread::scope(|scope| scope.spawn(|| place.live(&life)).join());
             let Ok((killed, removed)) = lived else {
@@ -249,14 +249,14 @@ impl Soak {
     }
 
     /// Every pair of victim and step comes once before one comes again.
-    fn draw(self) -> Vec<Life> {
+    fn draw(self) -> Vec<SandboxLife> {
         let mut random = Random(self.seed);
-        let mut pairs: Vec<(&[Victim], Step)> = Vec::new();
+        let mut pairs: Vec<(&[SandboxVictim], Step)> = Vec::new();
         for victims in VICTIMS {
             // Of a sandbox that was stopped nothing runs any more.
             let steps = Step::ALL.into_iter();
-            let steps =
-                steps.filter(|step| *step != Step::RemovePodSandbox || victims == [Victim::Containerd]);
+            let steps = steps
+                .filter(|step| *step != Step::RemovePodSandbox || victims == [SandboxVictim::Containerd]);
             pairs.extend(steps.map(|step| (victims, step)));
         }
         for last in (1..pairs.len()).rev() {
@@ -264,7 +264,7 @@ impl Soak {
             pairs.swap(last, other);
         }
         let pairs = pairs.into_iter().cycle().take(self.sandboxes).enumerate();
-        let lives = pairs.map(|(number, (victims, step))| Life {
+        let lives = pairs.map(|(number, (victims, step))| SandboxLife {
             number,
             victims,
             step,
@@ -278,10 +278,10 @@ impl Soak {
     }
 }
 
-impl Place<'_> {
+impl SandboxPlace<'_> {
     /// How long each step takes when nothing is killed.
     fn quiet(&self, warm: bool) -> BTreeMap<Step, Duration> {
-        let life = Life {
+        let life = SandboxLife {
             number: 1_000_000 + usize::from(warm),
             victims: &[],
             step: Step::Running,
@@ -307,7 +307,7 @@ impl Place<'_> {
         durations
     }
 
-    fn live(&self, life: &Life) -> (Killed, Duration) {
+    fn live(&self, life: &SandboxLife) -> (Killed, Duration) {
         let before = Before::look(self.bench, &self.containerd);
         let events = Events::follow(&self.containerd, &life.name());
         let mut made = Made::default();
@@ -330,14 +330,14 @@ impl Place<'_> {
         }
         let removed = self.remove_all(&made);
         before.nothing_more();
-        if !life.kills(Victim::Containerd) {
-            events.are_complete(life.kills(Victim::Shim));
+        if !life.kills(SandboxVictim::Containerd) {
+            events.are_complete(life.kills(SandboxVictim::Shim));
         }
         (killed.expect("a step of a life"), removed)
     }
 
     /// Does one step.
-    fn perform<'a>(&'a self, step: Step, life: &Life, made: &mut Made<'a>) -> Result<(), Refused> {
+    fn perform<'a>(&'a self, step: Step, life: &SandboxLife, made: &mut Made<'a>) -> Result<(), Refused> {
         match step {
             Step::RunPodSandbox => {
                 let start = if life.warm { "warm" } else { "cold" };
@@ -383,7 +383,7 @@ impl Place<'_> {
     }
 
     /// A container that writes to its volume and to its output all its life.
-    fn config(&self, life: &Life) -> ContainerConfig {
+    fn config(&self, life: &SandboxLife) -> ContainerConfig {
         let volume = self.bench.source(&format!("data-{}", life.number), &[]);
         let trap = if life.stubborn { "''" } else { "'exit 7'" };
         let work = "n=0; while :; do n=$((n + 1)); echo $n >/data/n; echo line $n; sleep 0.1; done";
@@ -395,16 +395,16 @@ impl Place<'_> {
         self.containerd.try_call("StopContainer", &request).map(drop)
     }
 
-    fn find(&self, victim: Victim) -> Option<i32> {
+    fn find(&self, victim: SandboxVictim) -> Option<i32> {
         let processes = self.bench.processes();
         let found = processes.iter().find(|(_, line)| victim.is(line));
         found.map(|(pid, _)| *pid)
     }
 
     /// Kills the victims during a step that has begun; `done` says that it has ended.
-    fn kill(&self, life: &Life, done: impl Fn() -> bool) -> Killed {
+    fn kill(&self, life: &SandboxLife, done: impl Fn() -> bool) -> Killed {
         let first = life.victims[0];
-        while first != Victim::Containerd && self.find(first).is_none() && !done() {
+        while first != SandboxVictim::Containerd && self.find(first).is_none() && !done() {
             std::thread::sleep(Duration::from_millis(3));
         }
         let step = self.durations[usize::from(life.warm)][&life.step];
@@ -412,7 +412,7 @@ impl Place<'_> {
         let mut killed = Killed { all: true, vm: false };
         for victim in life.victims {
             match (victim, self.find(*victim)) {
-                (Victim::Containerd, _) => self.containerd.kill(),
+                (SandboxVictim::Containerd, _) => self.containerd.kill(),
                 (_, Some(pid)) => {
                     kill(pid, Signal::KILL);
                     killed.vm = true;
@@ -420,7 +420,7 @@ impl Place<'_> {
                 (_, None) => killed.all = false,
             }
         }
-        if life.kills(Victim::Containerd) {
+        if life.kills(SandboxVictim::Containerd) {
             std::thread::sleep(life.away);
             self.containerd.start_again();
         }
@@ -428,7 +428,7 @@ impl Place<'_> {
     }
 
     /// What containerd reports of the containers that executed, before anything is requested.
-    fn reports(&self, life: &Life, made: &Made<'_>, killed: &Killed) {
+    fn reports(&self, life: &SandboxLife, made: &Made<'_>, killed: &Killed) {
         let known = |method: &str, id: &str| {
             let asked = self.containerd.try_call(method, &Message::new().text(1, id));
             match asked {

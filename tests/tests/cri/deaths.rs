@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use isopod_tests::cri::soak::Soak;
+use isopod_tests::cri::soak::SandboxSoak;
 use isopod_tests::cri::wire::Message;
 use isopod_tests::cri::{Container, ContainerConfig, Containerd, OF_CONTAINERD, RUNNING, Sandbox};
 use isopod_tests::{Bench, Scenarios};
@@ -94,7 +94,7 @@ fn nothing_stays_when_something_dies() {
 #[test]
 fn sandboxes_end_at_random_moments() {
     let Some(bench) = Bench::of_root() else { return };
-    let soak = Soak {
+    let soak = SandboxSoak {
         sandboxes: 4,
         seed: 21521,
     };
@@ -111,7 +111,8 @@ fn soak() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let sandboxes = usize::try_from(number("ISOPOD_SOAK_LIVES").unwrap_or(100)).unwrap();
     let seed = number("ISOPOD_SOAK_SEED").unwrap_or(1);
-    let tally = Soak { sandboxes, seed }.run(&bench, |lived| println!("{lived} of {sandboxes} sandboxes"));
+    let tally =
+        SandboxSoak { sandboxes, seed }.run(&bench, |lived| println!("{lived} of {sandboxes} sandboxes"));
     println!("\n{}", tally.table());
     bench.assert_nothing_left();
 }
