@@ -85,20 +85,20 @@ pub(super) fn with_ingress(text: &[u8]) -> Result<Vec<String>, serde_json::Error
 /// The interface to which a filter that `tc filter show` prints sends packets; `None`: there is none.
 pub(super) fn redirected_to(text: &[u8]) -> Result<Option<String>, serde_json::Error> {
     #[derive(Deserialize)]
-    struct Filter {
+    struct ListedFilter {
         #[serde(default)]
         options: Options,
     }
     #[derive(Default, Deserialize)]
     struct Options {
         #[serde(default)]
-        actions: Vec<Action>,
+        actions: Vec<ListedAction>,
     }
     #[derive(Deserialize)]
-    struct Action {
+    struct ListedAction {
         to_dev: Option<String>,
     }
-    let filters: Vec<Filter> = list(text)?;
+    let filters: Vec<ListedFilter> = list(text)?;
     let mut actions = filters.into_iter().flat_map(|filter| filter.options.actions);
     Ok(actions.find_map(|action| action.to_dev))
 }
