@@ -381,6 +381,19 @@ fn more_than_a_message_holds_is_refused() {
     );
 }
 
+/// The agent reads and empties its own file there when the app ends: a volume's would be emptied, too.
+#[test]
+fn nothing_comes_in_place_of_the_file_for_last_words() {
+    let mut case = Case::new(pod(), &[]);
+    case.source.0 = SourceKind::File;
+    let mounts = [(None, mount("new", "/dev/termination-log"))];
+    let error = case.attach(&mounts).unwrap_err();
+    assert!(
+        error.contains("a volume can only be from the pod's start"),
+        "{error}"
+    );
+}
+
 #[test]
 fn only_what_came_goes() {
     let (a, b, started) = (volume_name("a"), volume_name("b"), volume_name("started"));
