@@ -362,44 +362,59 @@ fn the_first_pods_of_a_state_run_side_by_side() {
     bench.assert_nothing_left_in(&state);
 }
 
-/// The supervisor's own part of the host, which no test of libraries sees: three more processes, each with a launcher that waits for it.
+/// The supervisor's own part of the host, which no test of libraries sees: up to three more processes, each with a launcher that waits for
+/// it. The router is there from the first packet on.
 #[test]
 fn a_vm_is_three_processes() {
+    let script = "trap 'exit 3' TERM; echo ready; until test -e /data/go; do sleep 0.1; done; \
+                  nc -w 1 10.0.2.2 9 < /dev/null; echo sent; while :; do sleep 0.1; done";
     let bench = Bench::new();
+    let data = bench.source("data", &[]);
     let pod = bench
         .pod()
         .flags(["--transport", "virtiofs"])
-        .host("data", bench.source("data", &[]), "");
+        .host("data", &data, "");
     let mut running = pod
         .app(&bench.busybox())
         .mount("data", "/data", "")
-        .sh(POLITE)
+        .sh(script)
         .start();
     running.wait_for("ready\n");
-    let children = |pid: i32| -> Vec<i32> {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        pids.collect()
-    };
-    let launchers = children(running.pid());
-    assert_eq!(launchers.len(), 3, "{launchers:?}");
-    let mut programs: Vec<String> = launchers
-        .into_iter()
-        .flat_map(children)
-        .map(|pid| command_line(pid).swap_remove(0))
-        .map(|program| {
-            Path::new(&program)
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    programs.sort_unstable();
-    assert_eq!(programs, ["passt", QEMU, "virtiofsd"]);
+    assert_eq!(programs_of(&running), [QEMU, "virtiofsd"]);
+    fs::write(data.join("go"), "").unwrap();
+    running.wait_for("sent\n");
+    assert_eq!(programs_of(&running), ["passt", QEMU, "virtiofsd"]);
     running.signal(Signal::TERM);
     let _ = running.wait().expect(3);
     bench.assert_nothing_left();
+}
+
+/// Connections to the pod may come before it has sent anything.
+#[test]
+fn a_published_port_has_its_router_at_once() {
+    let bench = Bench::new();
+    let running = started(bench.pod().flags(["-p", "127.0.0.1::80"]), &bench, POLITE);
+    assert_eq!(programs_of(&running), ["passt", QEMU]);
+    running.signal(Signal::TERM);
+    let _ = running.wait().expect(3);
+}
+
+/// What a supervisor's launchers have become.
+fn programs_of(running: &Running) -> Vec<String> {
+    let children = |pid: i32| -> Vec<i32> {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.collect()
+    };
+    let program = |pid: i32| {
+        let program = command_line(pid).swap_remove(0);
+        let name = Path::new(&program).file_name().unwrap();
+        name.to_string_lossy().into_owned()
+    };
+    let launchers = children(running.pid());
+    let mut programs: Vec<String> = launchers.into_iter().flat_map(children).map(program).collect();
+    programs.sort_unstable();
+    programs
 }
 
 /// A cgroup with a bound of memory, as the host has its hierarchy; removed with its value.

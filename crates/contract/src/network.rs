@@ -51,6 +51,9 @@ pub struct GuestInterface {
     /// Neighbours whose Ethernet addresses are not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbours: Vec<GuestNeighbour>,
+    /// Whether it asks for its router at once, which shows that one its Ethernet address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub announced: bool,
 }
 
 /// An address of an interface.

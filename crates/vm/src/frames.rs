@@ -9,6 +9,8 @@
 //! but a guest with a kernel of its own making does, and passt of 2023 (Debian 12) takes it at its word. Only what leads there is
 //! known here, nothing of TCP or UDP; every frame is looked at on its own, and what is no IP packet is passt's to judge.
 //!
+//! A router that is not needed yet is started with the first frame for which it is ([`Wake`]).
+//!
 //! Each frame stands behind its length, 4 bytes in network order (QEMU's `-netdev stream`).
 
 use std::io::{self, Read, Write};
@@ -21,18 +23,24 @@ const LENGTH_BYTES: usize = 4;
 /// As much as is read at once, in bytes: some of the longest frames.
 const BUFFER: usize = 256 * 1024;
 
+/// What starts a router when it is needed.
+pub type Wake = Box<dyn FnOnce() + Send>;
+
 /// Carries frames between `guest` and `router` until one of them is closed, which closes the other. Blocks as long.
+///
+/// A router that does not run yet is started by `wake`, with the first frame that the guest does not send for its own sake; what came before that
+/// is dropped.
 ///
 /// # Errors
 /// What reading or writing failed with, or a frame that is too long.
-pub fn carry(guest: &UnixStream, router: &UnixStream) -> io::Result<()> {
+pub fn carry(guest: &UnixStream, router: &UnixStream, wake: Option<Wake>) -> io::Result<()> {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let carried = incoming(router, guest);
             end(guest, router);
             carried
         });
-        let carried = outgoing(guest, router);
+        let carried = outgoing(guest, router, wake);
         end(guest, router);
         carried
     })
@@ -54,7 +62,7 @@ fn incoming(mut from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
     }
 }
 
-fn outgoing(mut from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
+fn outgoing(mut from: &UnixStream, mut to: &UnixStream, mut wake: Option<Wake>) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut filled = 0;
     loop {
@@ -64,7 +72,14 @@ fn outgoing(mut from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
             length => filled += length,
         }
         let read = buffer.get(..filled).unwrap_or_default();
-        let rest = pass(read, |frames| to.write_all(frames))?;
+        let rest = pass(read, |frame| {
+            if wake.is_some() && is_unprompted(frame.get(LENGTH_BYTES..).unwrap_or_default()) {
+                return Ok(());
+            }
+            wake.take().into_iter().for_each(|wake| wake());
+            // Waits in the socket for a router that is starting.
+            to.write_all(frame)
+        })?;
         let rest = filled - rest..filled;
         filled = rest.len();
         buffer.copy_within(rest, 0);
@@ -132,6 +147,23 @@ fn leads_to_loopback(frame: &[u8]) -> bool {
             _ => return false,
         }
     }
+}
+
+/// All routers of a link, which an interface that comes up asks for its addresses (RFC 4861).
+const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// All routers that know who listens to which group (MLDv2, RFC 3810).
+const GROUP_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+
+/// Whether a kernel sends such a frame when its interface comes up, though no program has anything to send: it asks for routers and for
+/// others that have its address, and says to which groups it listens. No router of ours answers any of it.
+fn is_unprompted(frame: &[u8]) -> bool {
+    let address = |start: usize| {
+        let octets = frame.get(start..)?.first_chunk::<16>()?;
+        Some(Ipv6Addr::from(*octets))
+    };
+    frame.get(12..14) == Some(&IPV6)
+        && (address(22).is_some_and(|source| source.is_unspecified())
+            || address(38).is_some_and(|destination| [ROUTERS, GROUP_ROUTERS].contains(&destination)))
 }
 
 /// 127.0.0.0/8 and 0.0.0.0/8, which Linux takes for the host itself.
@@ -243,7 +275,7 @@ mod tests {
             let (qemu, guest) = UnixStream::pair().unwrap();
             let (router, passt) = UnixStream::pair().unwrap();
             let received = std::thread::scope(|scope| {
-                scope.spawn(|| carry(&guest, &router));
+                scope.spawn(|| carry(&guest, &router, None));
                 scope.spawn(|| {
                     let mut qemu = &qemu;
                     for part in sent.chunks(cut) {
@@ -260,6 +292,47 @@ mod tests {
                 received
             });
             assert!(received == expected, "cut at {cut}: {} bytes", received.len());
+        }
+    }
+
+    /// What a kernel says by itself does not need a router; the first frame that does comes through, and all that follow.
+    #[test]
+    fn a_router_is_started_when_it_is_needed() {
+        let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let unprompted = [
+            frame6(Ipv6Addr::UNSPECIFIED, address("ff02::1:ff00:15")),
+            frame6(address("fe80::1"), ROUTERS),
+            frame6(address("fe80::1"), GROUP_ROUTERS),
+        ];
+        let local = frame4([10, 0, 2, 15], [127, 0, 0, 1], 0);
+        let arp = [&[255; 6][..], &[2; 6], &[8, 6], &[1; 28]].concat();
+        let stream = |frames: &[&Vec<u8>]| -> Vec<u8> {
+            let with_length = |frame: &&Vec<u8>| {
+                let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+                [&length[..], frame].concat()
+            };
+            frames.iter().flat_map(with_length).collect()
+        };
+        let [a, b, c] = &unprompted;
+        for first in [
+            &arp,
+            &frame4([10, 0, 2, 15], [192, 0, 2, 1], 0),
+            &frame6(address("fd49::15"), address("ff02::1:ff00:2")),
+            &frame6(address("fe80::15"), address("fe80::1")),
+        ] {
+            let (mut qemu, guest) = UnixStream::pair().unwrap();
+            let (router, mut passt) = UnixStream::pair().unwrap();
+            let (woken, wakes) = std::sync::mpsc::channel();
+            let wake = Box::new(move || woken.send(()).unwrap());
+            let carrying = std::thread::spawn(move || carry(&guest, &router, Some(wake)));
+            qemu.write_all(&stream(&[a, b, &local, c])).unwrap();
+            qemu.write_all(&stream(&[first, a])).unwrap();
+            wakes.recv().unwrap();
+            let mut received = vec![0; stream(&[first, a]).len()];
+            passt.read_exact(&mut received).unwrap();
+            assert_eq!(received, stream(&[first, a]));
+            drop(qemu);
+            carrying.join().unwrap().unwrap();
         }
     }
 

@@ -114,12 +114,12 @@ impl Netlink {
         self.request(&new_neighbour(index, address, mac))
     }
 
-    /// Sends a message and waits for the kernel's answer, which is there when the call returns.
     /// Asks which Ethernet address a neighbour has, which shows everybody this one's.
     pub(crate) fn seek_neighbour(&self, index: u32, address: IpAddr) -> io::Result<()> {
         self.request(&sought_neighbour(index, address))
     }
 
+    /// Sends a message and waits for the kernel's answer, which is there when the call returns.
     fn request(&self, message: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.0, message, SendFlags::empty())?;
         let mut answer = [0; 1024];

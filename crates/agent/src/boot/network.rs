@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! device   eth0, eth1, ... in the order of the list; names that are not the kernel's come last, by way of one nobody has
-//! each     down ─> MAC, MTU, name ─> addresses ─> up ─> neighbours ─> routes, those without a router first ─> ask for the routers
+//! each     down ─> MAC, MTU, name ─> addresses ─> up ─> neighbours ─> routes, those without a router first ─> ask for the router
 //! ```
 
 use std::io;
@@ -78,6 +78,7 @@ fn set_up_interface(netlink: &Netlink, index: u32, interface: &GuestInterface) -
         addresses,
         routes,
         neighbours,
+        announced,
     } = interface;
     if let Some(mac) = mac {
         netlink
@@ -114,8 +115,8 @@ fn set_up_interface(netlink: &Netlink, index: u32, interface: &GuestInterface) -
     }
     // passt of 2023 (Debian 12) knows the guest's Ethernet address from its frames. What it sends before it has seen one goes to
     // everybody's, where no TCP listens: the first connection to a pod that has said nothing yet would fail after 10 s.
-    let gateways = routes.iter().filter_map(|route| route.gateway);
-    for gateway in gateways.filter(|gateway| neighbours.iter().all(|known| known.address != *gateway)) {
+    let gateway = routes.iter().find_map(|route| route.gateway);
+    if let Some(gateway) = gateway.filter(|_| *announced) {
         netlink
             .seek_neighbour(index, gateway)
             .map_err(failed(format!("look for the router {gateway} at `{name}`")))?;

@@ -247,6 +247,7 @@ pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &Netwo
             default(Ipv4Addr::UNSPECIFIED.into(), GATEWAY.into()),
         ],
         neighbours: Vec::new(),
+        announced: is_awaited(&router, &ports),
     };
     // passt asks the host's name server of the same kind.
     let has = |wanted: fn(&IpAddr) -> bool| host.nameservers.iter().any(wanted);
@@ -271,6 +272,11 @@ pub(crate) fn user_network(router: Router, ports: Vec<PortForward>, host: &Netwo
         nameservers,
         vhost_net: false,
     }
+}
+
+/// Whether the pod's router is to send to the guest before that has sent anything.
+fn is_awaited(router: &Router, ports: &[PortForward]) -> bool {
+    matches!(router, Router::Passt(_)) && !ports.is_empty()
 }
 
 /// The forwards to a port that is known by its name: that of the first app which has one of that name, as with rkt.

@@ -129,7 +129,17 @@ impl<'a> Vm<'a> {
         }
         let port = agent_port(dir, of_qemu.user).map_err(failed("listen for the agent"))?;
         let router = match &record.passt {
-            Some(words) => Some(Router::start(words, dir, settings, of_qemu.user, pod_start)?),
+            Some(words) => {
+                let ports = &record.ports;
+                Some(Router::begin(
+                    words,
+                    ports,
+                    dir,
+                    settings,
+                    of_qemu.user,
+                    pod_start,
+                )?)
+            }
             None => None,
         };
         let virtiofsd = match &record.virtiofsd {
@@ -291,10 +301,17 @@ impl<'a> Vm<'a> {
             Some(child) => child.wait().await,
             None => std::future::pending().await,
         };
+        let end_of_router = async |router: Option<&mut Router>| match router {
+            Some(router) => router.ended().await,
+            None => std::future::pending().await,
+        };
         let (mut process, status) = tokio::select! {
             biased;
             status = end_of(virtiofsd.as_mut().map(|(child, _)| child)) => (VIRTIOFSD, status),
-            status = end_of(router.as_mut().map(|router| &mut router.passt)) => (PASST, status),
+            ended = end_of_router(router.as_mut()) => match ended {
+                Ok(status) => (PASST, status),
+                Err(error) => return error,
+            },
             status = qemu.wait() => (QEMU, status),
         };
         let mut status = match status {
@@ -325,7 +342,7 @@ impl<'a> Vm<'a> {
         }
         let log = match (&mut self.virtiofsd, &mut self.router) {
             (Some((_, log)), _) if process == VIRTIOFSD => log,
-            (_, Some(router)) if process == PASST => &mut router.log,
+            (_, Some(router)) if process == PASST => router.log().unwrap_or(&mut self.qemu_log),
             _ => &mut self.qemu_log,
         };
         let log = log.last(LOG_LINES).await;
@@ -370,7 +387,7 @@ impl<'a> Vm<'a> {
             }
         };
         let virtiofsd = self.virtiofsd.as_mut().map(|(child, _)| child);
-        let passt = self.router.as_mut().map(|router| &mut router.passt);
+        let passt = self.router.as_mut().and_then(Router::passt);
         // Side by side, since each takes its time to go; QEMU first, which the others' end would only make complain.
         tokio::join!(
             biased;

@@ -120,6 +120,16 @@ pub(crate) async fn ignore_shared(monitor: &mut Qmp) -> Result<(), QmpError> {
         .map(drop)
 }
 
+/// Keeps QEMU from announcing the guest's network interfaces, and from having the guest do so five times: it has not moved here from another
+/// host, whose switches would have to learn where it is.
+async fn announce_nothing(monitor: &mut Qmp) -> Result<(), QmpError> {
+    let arguments = json!({ "announce-rounds": 0 });
+    monitor
+        .execute("migrate-set-parameters", arguments)
+        .await
+        .map(drop)
+}
+
 impl Template {
     /// What QEMU wrote; `None` where it is that no more.
     fn read_state(&mut self) -> io::Result<Option<Vec<u8>>> {
@@ -145,6 +155,9 @@ impl Restoring {
             })?;
         }
         ignore_shared(&mut monitor).await.map_err(RestoreError::State)?;
+        announce_nothing(&mut monitor)
+            .await
+            .map_err(RestoreError::State)?;
         let (memory, mut template) = (self.memory, self.template);
         let (reader, mut pipe) = io::pipe().map_err(|source| RestoreError::Host {
             action: "make a pipe",

@@ -155,6 +155,7 @@ pub(super) fn network(
                     })
                 })
                 .collect(),
+            announced: false,
             name: link.ifname.clone(),
         })
     });

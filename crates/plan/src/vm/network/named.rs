@@ -330,6 +330,7 @@ pub fn interfaces(joined: &[JoinedNetwork]) -> Vec<GuestInterface> {
                 addresses: Vec::new(),
                 routes: Vec::new(),
                 neighbours: Vec::new(),
+                announced: false,
             };
             for (subnet, address) in network.subnets.iter().zip(&joined.addresses) {
                 let with = |address: IpAddr, prefix_len| GuestAddress { address, prefix_len };
