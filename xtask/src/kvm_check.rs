@@ -211,7 +211,13 @@ fn switches(host: &Host) -> Checked {
             .collect();
         Ok::<_, String>(args.join(" "))
     };
-    let emulations = ["-accel tcg", "-cpu max", "mitigations=off", "nolapic_timer"];
+    let emulations = [
+        "-accel tcg",
+        "-cpu max",
+        "mitigations=off",
+        "clearcpuid",
+        "nolapic_timer",
+    ];
     for cpus in ["1", "2"] {
         let args = plan(cpus)?;
         for word in emulations {

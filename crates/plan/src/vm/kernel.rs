@@ -6,7 +6,7 @@ use crate::vm::board;
 use crate::vm::qemu::Accelerator;
 
 /// The kernel's command line: when, what, why. Milliseconds are of 2,950 from start to end, under emulation.
-const PARAMETERS: [(When, &str, &str); 15] = [
+const PARAMETERS: [(When, &str, &str); 16] = [
     (
         When::Always,
         "quiet",
@@ -68,6 +68,12 @@ const PARAMETERS: [(When, &str, &str); 15] = [
          device that saves a suspended host",
     ),
     (
+        When::Amd64Emulated,
+        "clearcpuid=rep_good",
+        "pages are cleared and copied in loops of 64 bytes, not by string instructions, which are emulated word by word; a kernel \
+         before 5.19 does not know the name and passes over it",
+    ),
+    (
         When::Amd64OneCpu,
         "noreplace-smp",
         "150 ms of patching lock prefixes, which one CPU does not need",
@@ -85,6 +91,7 @@ enum When {
     Always,
     Emulated,
     Amd64,
+    Amd64Emulated,
     Amd64OneCpu,
     Amd64OneEmulatedCpu,
 }
@@ -98,6 +105,7 @@ pub fn parameters(architecture: Architecture, cpus: u32, accel: Accelerator) -> 
         When::Always => true,
         When::Emulated => is_emulated,
         When::Amd64 => is_amd64,
+        When::Amd64Emulated => is_amd64 && is_emulated,
         When::Amd64OneCpu => is_amd64 && cpus == 1,
         When::Amd64OneEmulatedCpu => is_amd64 && is_emulated && cpus == 1,
     };
@@ -120,6 +128,7 @@ mod tests {
         for word in [
             "8250.nr_uarts=1",
             "no_timer_check",
+            "clearcpuid=rep_good",
             "noreplace-smp",
             "nolapic_timer",
         ] {
@@ -128,7 +137,13 @@ mod tests {
         assert!(amd64.starts_with("console=ttyS0 quiet ") && arm64.starts_with("console=ttyAMA0 quiet "));
         assert!(arm64.contains("TERM=dumb mitigations=off"), "{arm64}");
         let kvm = words(Architecture::Amd64, 2, Accelerator::Kvm);
-        for word in ["mitigations", "tracefs", "noreplace-smp", "nolapic_timer"] {
+        for word in [
+            "mitigations",
+            "tracefs",
+            "clearcpuid",
+            "noreplace-smp",
+            "nolapic_timer",
+        ] {
             assert!(!kvm.contains(word), "{word}");
         }
     }
