@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::failure::Failure;
 use crate::out;
+use crate::place;
 
 /// A shown command continues in the next line where it would be wider than this, in columns.
 const WIDTH: usize = 100;
@@ -13,8 +14,12 @@ pub(crate) fn command<S: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,
     args: impl IntoIterator<Item = S>,
 ) -> Command {
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program);
     command.args(args);
+    // Build scripts run again where the search path is another one, and with them all that depends on their crates.
+    if program.as_ref() == "cargo" {
+        command.env("PATH", place::search_path());
+    }
     command
 }
 
