@@ -7,6 +7,7 @@ mod streams;
 pub mod wire;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -67,19 +68,36 @@ impl Containerd {
     /// When it does not come up.
     #[must_use]
     pub fn start_with(bench: &Bench, start: &str) -> Self {
+        Self::start_with_spares(bench, start, 0)
+    }
+
+    /// The same, with so many spares of each size (`ISOPOD_SPARES`).
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with_spares(bench: &Bench, start: &str, spares: u32) -> Self {
         let dir = bench.dir().join("containerd");
         fs::create_dir_all(dir.join("cni")).expect("a directory");
         let netns = format!("isopod-cri-{}", std::process::id());
         run(Command::new("ip").args(["netns", "add", &netns]));
         run(Command::new("ip").args(["-n", &netns, "link", "set", "lo", "up"]));
-        fs::write(dir.join("config.toml"), config(&dir)).expect("containerd's configuration");
+        fs::write(dir.join("config.toml"), config(&dir, spares > 0)).expect("containerd's configuration");
         let network = network(&dir).to_string();
         fs::write(dir.join("cni/10-test.conflist"), network).expect("CNI's configuration");
+        // Debian's plugins, and those that a test adds.
+        fs::create_dir_all(dir.join("cni-bin")).expect("a directory");
+        for plugin in fs::read_dir("/usr/lib/cni").expect("CNI's plugins") {
+            let plugin = plugin.expect("a plugin");
+            let link = dir.join("cni-bin").join(plugin.file_name());
+            std::os::unix::fs::symlink(plugin.path(), link).expect("a link");
+        }
         let bin = bench.isopod().parent().expect("a directory").to_owned();
         let env = vec![
             ("PATH", format!("{}:{}", bin.display(), bench.path.display())),
             ("ISOPOD_DIR", bench.state().display().to_string()),
             ("ISOPOD_START", start.to_owned()),
+            ("ISOPOD_SPARES", spares.to_string()),
             ("ISOPOD_BIN", bench.isopod().display().to_string()),
             (OF_CONTAINERD, "secret".to_owned()),
         ];
@@ -115,6 +133,26 @@ impl Containerd {
             let import = ["images", "import", &archive.display().to_string()].map(str::to_owned);
             run(self.ctr(namespace).args(import));
         }
+    }
+
+    /// Lets a plugin, a script of the shell, be called behind the bridge for sandboxes from now on; `None`: none.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn with_plugin(&self, script: Option<&str>) {
+        let list = self.dir.join("cni/05-more.conflist");
+        let Some(script) = script else {
+            return fs::remove_file(list).expect("CNI's configuration");
+        };
+        let plugin = self.dir.join("cni-bin/more");
+        fs::write(&plugin, script).expect("a plugin");
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).expect("a program");
+        let mut network = network(&self.dir);
+        let plugins = network["plugins"].as_array_mut().expect("a list");
+        plugins.push(json!({"type": "more"}));
+        fs::write(list, network.to_string()).expect("CNI's configuration");
+        // containerd follows the directory.
+        std::thread::sleep(Duration::from_secs(1));
     }
 
     /// The command `ctr`.
@@ -304,8 +342,11 @@ fn spawn(dir: &Path, netns: &str, env: &[(&'static str, String)]) -> Child {
     command.spawn().expect("containerd")
 }
 
-fn config(dir: &Path) -> String {
+/// Network namespaces are in containerd's own directory, whose mounts reach nobody where those of the host's root do not; those in
+/// `/run/netns` reach all.
+fn config(dir: &Path, shared_namespaces: bool) -> String {
     let dir = dir.display();
+    let own_namespaces = !shared_namespaces;
     format!(
         r#"version = 2
 root = "{dir}/root"
@@ -319,7 +360,7 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   # The tests' hosts may lack the right to lower the score.
   restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
+  netns_mounts_under_state_dir = {own_namespaces}
   sandbox_image = "{IMAGE}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
@@ -327,7 +368,7 @@ disabled_plugins = [
     runtime_type = "io.containerd.isopod.v2"
     pod_annotations = ["io.isopod.*"]
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{dir}/cni-bin"
     conf_dir = "{dir}/cni"
 "#
     )
@@ -460,19 +501,32 @@ impl<'a> Sandbox<'a> {
         self.containerd.call("PodSandboxStatus", &request)
     }
 
-    /// Its network namespace.
-    ///
-    /// # Panics
-    /// When it has none.
-    #[must_use]
-    pub fn namespace(&self) -> String {
+    fn info(&self) -> serde_json::Value {
         let status = self.status();
         let info = status
             .messages(2)
             .iter()
             .map(|entry| entry.text(2))
             .collect::<String>();
-        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        serde_json::from_str(&info).expect("JSON")
+    }
+
+    /// The number of its task.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn pid(&self) -> i64 {
+        self.info()["pid"].as_i64().expect("a number")
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        let info = self.info();
         let namespaces = info["runtimeSpec"]["linux"]["namespaces"]
             .as_array()
             .cloned()

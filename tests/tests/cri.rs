@@ -9,6 +9,7 @@ mod limits;
 mod names;
 mod security;
 mod sharing;
+mod spares;
 mod streams;
 mod world;
 

@@ -16,6 +16,7 @@ use isopod_contract::message::ENTROPY_BYTES;
 use crate::arrival::description::DescriptionError;
 use crate::arrival::unpack::UnpackError;
 use crate::boot::memory::MemoryError;
+use crate::boot::network::NetworkError;
 use crate::boot::{app_dev, chance, memory, modules, network, setup};
 use crate::mounts::kernel_fs::{self, KernelFsError};
 use crate::mounts::{early, mount};
@@ -110,6 +111,17 @@ pub(crate) fn bring(
             asked_ms: 0,
         },
     })
+}
+
+/// Makes the VM another one, which has the same memory, and had no network; returns what could not be done.
+///
+/// # Errors
+/// It does not have the network that it is to have.
+pub(crate) fn identify_anew(identity: &Identity) -> Result<Vec<String>, NetworkError> {
+    let warnings = setup::set_host_name(&identity.hostname).into_iter();
+    let warnings = warnings.chain(setup::write_sysctls(&identity.sysctls)).collect();
+    identity.network.as_ref().map_or(Ok(()), network::set_up)?;
+    Ok(warnings)
 }
 
 /// The pod, with nothing in it that runs, and with all that its last life left.

@@ -107,6 +107,11 @@ pub enum HostStream {
     Nameservers { before: Vec<IpAddr>, after: Vec<IpAddr> },
     /// 18: questions to a name server that the guest does not reach, from now on ([`crate::names`]).
     Names { server: IpAddr },
+    /// 19: says who the VM is from now on, where its first arrival said something else ([`crate::network::InterfaceAnswer`]).
+    Identify {
+        /// The [`crate::config::Identity`] as JSON, for the same reason as an interface's.
+        identity: String,
+    },
 }
 
 /// The agent's answer to [`HostStream::Dial`].

@@ -93,8 +93,8 @@ pub struct GuestNeighbour {
 }
 
 /// The agent's answer to [`AddInterface`](crate::message::HostStream::AddInterface),
-/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface), [`Nameservers`](crate::message::HostStream::Nameservers) and
-/// [`Names`](crate::message::HostStream::Names).
+/// [`RemoveInterface`](crate::message::HostStream::RemoveInterface), [`Nameservers`](crate::message::HostStream::Nameservers),
+/// [`Names`](crate::message::HostStream::Names) and [`Identify`](crate::message::HostStream::Identify).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceAnswer {
     /// 0: it is done.

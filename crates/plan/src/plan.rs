@@ -314,6 +314,9 @@ impl Planner<'_> {
         let mut arrival = config::arrival(Some(identity), apps, early, mounts, sharing, &placed);
         let balloon = self.facts.host.guest.modules.get(hardware::BALLOON_MODULE);
         arrival.modules.extend(balloon.cloned());
+        if let Some(identity) = arrival.identity.as_mut().filter(|_| self.spec.spare) {
+            identity.network = None;
+        }
         let coming = ArrivalText::new(arrival, apps, mounts, sharing);
         let mut guest = files::guest_tree(self.table, self.facts, apps, self.spec.limits, mounts, coming)?;
         for (i, disk) in inside.disk_volumes.iter().enumerate() {

@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod events;
 pub mod gather;
 pub mod hotplug;
+pub mod identify;
 pub mod joining;
 mod json_file;
 pub mod logs;

@@ -189,7 +189,7 @@ fn write(
 }
 
 /// Keeps what was asked for, for people to read.
-fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<(), PrepareError> {
+pub(crate) fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<(), PrepareError> {
     let asked = Asked {
         version: VERSION,
         spec: spec.clone(),
@@ -200,7 +200,7 @@ fn keep_asked(dir: &Path, spec: &PodSpec, options: &PrepareOptions) -> Result<()
 }
 
 /// What starting the pod will need; `dir` is where it will be then.
-fn record(
+pub(crate) fn record(
     uuid: &str,
     dir: &Path,
     plan: &PodPlan,

@@ -3,6 +3,7 @@
 //! ```text
 //! containerd-shim-isopod-v2 -namespace NS -id ID -address SOCKET -publish-binary FILE [-bundle DIR] [-debug] start | delete
 //! containerd-shim-isopod-v2 -namespace NS -id ID -address SOCKET                      the server that `start` begins
+//! containerd-shim-isopod-v2 -namespace spare -id MEMORYxCPUS spare                    a VM for a sandbox to come
 //! containerd-shim-isopod-v2 -v
 //! ```
 
@@ -18,6 +19,8 @@ pub(crate) enum Action {
     Delete,
     /// Be the server.
     Serve,
+    /// Be a VM of which nobody knows yet which sandbox it will be.
+    Spare,
     /// Print the version.
     Version,
 }
@@ -59,6 +62,7 @@ impl Args {
                 read.action = match &*text {
                     "start" => Action::Start,
                     "delete" => Action::Delete,
+                    "spare" => Action::Spare,
                     _ => return Err(UsageError(format!("`{}` is unknown", text.escape_debug()))),
                 };
                 continue;

@@ -71,17 +71,50 @@ pub(crate) fn entries(cgroups: &str) -> Vec<PathBuf> {
     places.map(|dir| dir.join("cgroup.procs")).collect()
 }
 
-/// Moves this process there. A hierarchy in which that cannot be is one that does not count the VM.
+/// Moves this process there, and with it those that it has started. A hierarchy in which that cannot be is one that does not count the VM.
 pub(crate) fn join(path: &Path) {
+    let processes = with_children(std::process::id());
     for dir in below_root(path).iter().flat_map(|below| directories(below)) {
         let joined = fs::create_dir_all(&dir).and_then(|()| {
             inherit_cpuset(&dir)?;
-            fs::write(dir.join("cgroup.procs"), "0")
+            let mut processes = processes.iter();
+            processes.try_for_each(|process| fs::write(dir.join("cgroup.procs"), process.to_string()))
         });
         if let Err(error) = joined {
             tracing::debug!("cannot join cgroup `{}`: {error}", dir.display());
         }
     }
+}
+
+/// A process, and all that it and its children have started.
+fn with_children(process: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(u32, u32)> = entries
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((
+                number,
+                parent(&fs::read_to_string(entry.path().join("stat")).ok()?)?,
+            ))
+        })
+        .collect();
+    let mut all = vec![process];
+    let mut next = 0;
+    while let Some(known) = all.get(next).copied() {
+        all.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == known)
+                .map(|(number, _)| number),
+        );
+        next += 1;
+    }
+    all
+}
+
+/// The parent of the process whose `/proc/PID/stat` this is (proc(5)): behind its name, which may hold anything, and its state.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A cpuset of cgroup v1 begins without processors and nodes, and takes no process then.
@@ -170,6 +203,16 @@ mod tests {
             of("0::/x\n", "/sys/fs/cgroup").as_deref(),
             Some("/sys/fs/cgroup/x")
         );
+    }
+
+    #[test]
+    fn the_processes_that_a_process_has_started_are_found() {
+        assert_eq!(parent("12 (a) b (c) S 7 12 12 0"), Some(7));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let all = with_children(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(all.contains(&child.id()) && all[0] == std::process::id());
     }
 
     #[test]

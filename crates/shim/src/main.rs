@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! args, start     what containerd executes: a server for a sandbox, or the one that it has
+//! bundle          what is a sandbox's on the host
 //! server          the server's namespaces, cgroup and socket
+//! spare           VMs that are up before their sandboxes are known
 //! service         containerd's task service; each request is a call of
 //! sandbox         the sandbox with its containers, by way of
 //!   tasks         which of it may be done when: pure
@@ -17,6 +19,7 @@
 //! ```
 
 mod args;
+mod bundle;
 mod cgroup;
 mod commands;
 mod hooks;
@@ -34,6 +37,7 @@ mod sandbox;
 mod server;
 mod service;
 mod settings;
+mod spare;
 mod start;
 mod stdio;
 mod submounts;
@@ -81,9 +85,10 @@ fn execute(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
                 None => std::env::current_dir()?,
             };
             delete(&bundle)?;
-            start::remove_socket(args);
+            bundle::remove_socket(args);
         }
         Action::Serve => server::serve(args)?,
+        Action::Spare => spare::wait(args)?,
         Action::Version => {
             let line = OsString::from(format!(
                 "containerd-shim-isopod-v2 {}\n",
@@ -100,7 +105,7 @@ fn delete(bundle: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(settings) = settings::from_environment() {
         pod::clean(bundle, &settings);
     }
-    if let Ok(spec) = start::read_spec(bundle) {
+    if let Ok(spec) = bundle::read_spec(bundle) {
         cgroup::remove(&spec.linux.cgroups_path, &cgroup::own());
     }
     rootfs::take_away(&bundle.join("rootfs"));

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use isopod_spec::{
     App, AppName, AppRoot, Network, PidMode, PodSpec, RootDirectory, RootWrites, RootfsAccess, Seccomp,
-    Sysctl, Volume, VolumeName,
+    Sysctl, Vm, Volume, VolumeName,
 };
 
 pub(crate) use process::command;
 pub(crate) use role::{Role, name};
-pub(crate) use sizes::update;
+pub(crate) use sizes::{update, vm};
 use spec::Spec;
 
 /// Why a container cannot run in a VM.
@@ -73,16 +73,8 @@ pub(crate) fn pod(spec: &Spec, network: Option<&Path>) -> Result<PodSpec, Refuse
             "is not available in a VM: leave it out, or run the pod with another runtime",
         ));
     }
-    let mut pod = PodSpec::new(Vec::new());
-    pod.held = true;
-    pod.vm = sizes::vm(spec)?;
+    let mut pod = without_containers(sizes::vm(spec)?, network);
     pod.hostname = Some(spec.hostname.clone()).filter(|name| !name.is_empty());
-    pod.network = match network {
-        Some(path) => Network::Namespace {
-            path: path.to_owned(),
-        },
-        None => Network::None,
-    };
     let sysctls = spec.linux.sysctl.iter();
     pod.sysctls = sysctls
         .map(|(name, value)| Sysctl {
@@ -92,6 +84,34 @@ pub(crate) fn pod(spec: &Spec, network: Option<&Path>) -> Result<PodSpec, Refuse
         .collect();
     pod.labels = role::labels(spec);
     Ok(pod)
+}
+
+/// The pod of a sandbox that is not known yet, in whose place it has the network of the namespace `network`.
+pub(crate) fn spare(memory_mib: u32, cpus: u32, network: &Path) -> PodSpec {
+    let vm = Vm {
+        memory_mib,
+        cpus,
+        ..Vm::default()
+    };
+    let mut pod = without_containers(vm, Some(network));
+    pod.hostname = Some("spare".to_owned());
+    pod.spare = true;
+    pod
+}
+
+fn without_containers(vm: Vm, network: Option<&Path>) -> PodSpec {
+    let mut pod = PodSpec::new(Vec::new());
+    pod.held = true;
+    // What containers write goes through to their snapshots.
+    pod.storage_bytes = Some(0);
+    pod.vm = vm;
+    pod.network = match network {
+        Some(path) => Network::Namespace {
+            path: path.to_owned(),
+        },
+        None => Network::None,
+    };
+    pod
 }
 
 /// What comes to a pod that runs.

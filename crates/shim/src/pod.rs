@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use isopod_contract::in_one_line;
 use isopod_contract::message::HostStream;
-use isopod_plan::Fault;
+use isopod_plan::{Fault, PodPlan};
 use isopod_runtime::Settings;
 use isopod_runtime::app::{self, AddError};
 use isopod_runtime::control::{self, ControlError, Request};
-use isopod_runtime::gather;
+use isopod_runtime::gather::{self, Gathered};
+use isopod_runtime::identify;
 use isopod_runtime::pods::files::{Keep, Stdin};
 use isopod_runtime::pods::state::Verb;
 use isopod_runtime::pods::{Claim, Pods};
@@ -201,6 +202,34 @@ impl Pod {
         }
     }
 
+    /// Lets it be the pod of another sandbox; `false`, and nothing has changed, where its VM is not such a one.
+    ///
+    /// # Errors
+    /// Why it cannot be, in a line; it is of no use then.
+    pub(crate) async fn become_another(
+        &self,
+        wanted: PodSpec,
+        bundle: &Path,
+        settings: &Arc<Settings>,
+    ) -> Result<bool, String> {
+        let written = {
+            let (uuid, bundle, settings) = (self.uuid.clone(), bundle.to_owned(), settings.clone());
+            tokio::task::spawn_blocking(move || {
+                let (gathered, plan) = plan_pod(&wanted, &settings)?;
+                let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
+                note(&bundle, &uuid)?;
+                identify::record(&pods, &uuid, &wanted, &plan, &gathered, &OPTIONS)
+                    .map_err(|error| words(&error))
+            })
+            .await
+        };
+        let Some(identified) = written.map_err(|error| words(&error))?? else {
+            return Ok(false);
+        };
+        let became = identify::become_it(&self.path, identified).await;
+        became.map(|()| true).map_err(|error| words(&error))
+    }
+
     /// Asks the supervision something.
     ///
     /// # Errors
@@ -253,31 +282,51 @@ fn faults(faults: impl Iterator<Item = String>) -> String {
     faults.collect::<Vec<_>>().join("; ")
 }
 
-/// Gathers, plans and prepares the pod, and notes in the container's directory which it is.
-fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, String> {
+/// How the pod of a sandbox lives.
+const OPTIONS: PrepareOptions = PrepareOptions {
+    uuid: None,
+    name: None,
+    keep: Keep::UntilEnded,
+    stdin: Stdin::Empty,
+    boot_timeout: BOOT_WITHIN,
+    silent_kill: None,
+};
+
+/// Gathers and plans the pod of a sandbox.
+fn plan_pod(spec: &PodSpec, settings: &Settings) -> Result<(Gathered, PodPlan), String> {
     let gathered = gather::gather(spec, settings)
         .map_err(|error| faults(error.faults.iter().map(|fault| hinted(fault, fault.hint()))))?;
     let plan = isopod_plan::plan(spec, &gathered.facts)
         .map_err(|error| faults(error.faults.iter().map(in_runcs_words)))?;
     plan.notices.iter().for_each(|notice| tracing::info!("{notice}"));
+    Ok((gathered, plan))
+}
+
+/// Gathers, plans and prepares the pod, and notes in the container's directory which it is.
+fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, String> {
+    let (gathered, plan) = plan_pod(spec, settings)?;
     let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
-    let options = PrepareOptions {
-        uuid: None,
-        name: None,
-        keep: Keep::UntilEnded,
-        stdin: Stdin::Empty,
-        boot_timeout: BOOT_WITHIN,
-        silent_kill: None,
-    };
-    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &options)
+    let claim = prepare::prepare(&pods, spec, &plan, &gathered, &OPTIONS)
         .map_err(|error| hinted(&error, error.hint()))?;
-    match std::fs::write(bundle.join(FILE), claim.uuid()) {
+    match note(bundle, claim.uuid()) {
         Ok(()) => Ok(claim),
         Err(error) => {
             let _ = claim.remove();
-            Err(format!("cannot write to `{}`: {error}", bundle.display()))
+            Err(error)
         }
     }
+}
+
+/// Notes in the container's directory which pod is its sandbox's.
+fn note(bundle: &Path, uuid: &str) -> Result<(), String> {
+    std::fs::write(bundle.join(FILE), uuid)
+        .map_err(|error| format!("cannot write to `{}`: {error}", bundle.display()))
+}
+
+/// Lets the container's directory `to` say which pod is its sandbox's, in place of `from`.
+pub(crate) fn note_in(to: &Path, from: &Path) -> std::io::Result<()> {
+    std::fs::copy(from.join(FILE), to.join(FILE))?;
+    std::fs::remove_file(from.join(FILE))
 }
 
 /// Removes the pod of a sandbox whose shim was killed, if it had one.

@@ -4,12 +4,13 @@
 mod container;
 mod create;
 mod end;
+mod rehearsal;
 mod start;
 mod watcher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use isopod_contract::change::AppChange;
@@ -18,6 +19,7 @@ use isopod_contract::message::HostStream;
 use isopod_runtime::Settings;
 use isopod_runtime::control::{self, Request};
 use isopod_spec::AppName;
+use isopod_vm::netns::OwnNetns;
 use tokio::sync::{mpsc, watch};
 
 use crate::commands::Command;
@@ -67,14 +69,24 @@ struct Inner {
     /// How often each name was used: none is twice.
     names: BTreeMap<String, u32>,
     pod: Option<Arc<Pod>>,
+    /// Whether that pod ends for another one to take its place, so that its end is no container's.
+    dismissing: bool,
+}
+
+/// Whose sandbox it is.
+pub(crate) struct Engine {
+    pub(crate) publisher: Publisher,
+    /// containerd's.
+    pub(crate) namespace: String,
 }
 
 pub(crate) struct Sandbox {
     settings: Arc<Settings>,
-    publisher: Publisher,
-    /// containerd's.
-    namespace: String,
+    /// Not known of a spare.
+    engine: OnceLock<Engine>,
     numbers: Numbers,
+    /// The network namespace that the VM of a spare had, until it has another one.
+    first_network: Mutex<Option<OwnNetns>>,
     inner: Mutex<Inner>,
     phases: Phases,
     /// Takes a message when this process is to end.
@@ -84,20 +96,28 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     pub(crate) fn new(
         settings: Settings,
-        publisher: Publisher,
-        namespace: String,
         numbers: Numbers,
         shutdown: mpsc::UnboundedSender<()>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings: Arc::new(settings),
-            publisher,
-            namespace,
+            engine: OnceLock::new(),
             numbers,
+            first_network: Mutex::default(),
             inner: Mutex::default(),
             phases: Arc::new(watch::Sender::new(Phase::Starting)),
             shutdown,
         })
+    }
+
+    /// Says whose it is, once; until then nobody learns of what becomes of its containers.
+    pub(crate) fn belongs_to(&self, engine: Engine) {
+        let _ = self.engine.set(engine);
+    }
+
+    /// Keeps the network namespace of a spare until its VM has another one.
+    pub(crate) fn keep(&self, network: OwnNetns) {
+        *self.first_network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -113,13 +133,37 @@ impl Sandbox {
     fn whose(&self, container: &str) -> Whose {
         Whose {
             id: container.to_owned(),
-            namespace: self.namespace.clone(),
+            namespace: self
+                .engine
+                .get()
+                .map(|engine| engine.namespace.clone())
+                .unwrap_or_default(),
         }
     }
 
     fn publish(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
-            self.publisher.publish(&news, &Creation::default());
+            self.publish_with(&news, &Creation::default());
+        }
+    }
+
+    /// Waits until what was reported has been sent.
+    pub(crate) async fn flush(&self, within: Duration) {
+        if let Some(engine) = self.engine.get() {
+            engine.publisher.flush(within).await;
+        }
+    }
+
+    /// Waits until its pod has ended.
+    pub(crate) async fn gone(&self) {
+        if let Ok(pod) = self.pod() {
+            pod.gone().await;
+        }
+    }
+
+    fn publish_with(&self, news: &News, creation: &Creation) {
+        if let Some(engine) = self.engine.get() {
+            engine.publisher.publish(news, creation);
         }
     }
 

@@ -2,25 +2,61 @@
 
 use std::env;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use isopod_image::registry::Registries;
 use isopod_runtime::Settings;
 use isopod_spec::{Architecture, GuestKernel, StartMode};
+use isopod_vm::launch;
 
 /// Where state is kept: the same place as the command's for root, so that pods are listed by `isopod list` and templates are
 /// shared.
 const STATE_DIR: &str = "/var/lib/isopod";
 
 /// The variables that a sandbox's server is started with: those that are read here and in [`server`](crate::server).
-pub(crate) const VARIABLES: [&str; 6] = [
+pub(crate) const VARIABLES: [&str; 7] = [
     "PATH",
     "TTRPC_ADDRESS",
     "ISOPOD_DIR",
     "ISOPOD_BIN",
     "ISOPOD_AGENT",
     "ISOPOD_START",
+    "ISOPOD_SPARES",
 ];
+
+/// The most VMs of one size that may wait for sandboxes.
+const MOST_SPARES: u32 = 64;
+
+/// How many VMs of each size wait for sandboxes (`ISOPOD_SPARES`).
+///
+/// # Errors
+/// It is no such number.
+pub(crate) fn spares() -> io::Result<u32> {
+    let text = match env::var("ISOPOD_SPARES") {
+        Ok(text) if !text.is_empty() => text,
+        _ => return Ok(0),
+    };
+    let number = text.parse().ok().filter(|number| *number <= MOST_SPARES);
+    number.ok_or_else(|| {
+        let text = text.escape_debug();
+        let what = format!("`ISOPOD_SPARES` is `{text}`, which is not a number from 0 to {MOST_SPARES}");
+        io::Error::new(io::ErrorKind::InvalidInput, what)
+    })
+}
+
+/// This program, with what its servers need of the environment: all else that containerd has there is nobody's here.
+pub(crate) fn own_command() -> io::Result<Command> {
+    let mut command = launch::command(&env::current_exe()?);
+    let known = VARIABLES
+        .iter()
+        .filter_map(|name| Some((name, env::var_os(name)?)));
+    command.envs(known).stdout(Stdio::null()).stderr(Stdio::null());
+    // What is sent to containerd's process group is not meant for it.
+    command.process_group(0);
+    Ok(command)
+}
 
 /// Reads the environment: `ISOPOD_DIR` in place of `/var/lib/isopod`, `ISOPOD_BIN` in place of the command beside the shim, and
 /// `ISOPOD_AGENT` and `ISOPOD_START` as the command has them.

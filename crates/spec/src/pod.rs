@@ -62,9 +62,12 @@ pub struct PodSpec {
     #[serde(default, skip_serializing_if = "UserMapping::is_default")]
     pub user_mapping: UserMapping,
     /// The size of the disk that takes what its apps write to their roots and to volumes of their own, in bytes (docker's
-    /// `--storage-opt size=`); `None`: as the planner finds it.
+    /// `--storage-opt size=`); `None`: as the planner finds it; 0: there is none, and what they write is in the VM's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
+    /// Whether it comes up to become another pod, which is not known yet: what is its network's is not set up in the guest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spare: bool,
     /// Whether it continues when its last app has ended, for those that come later (`--hold`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -140,6 +143,7 @@ impl PodSpec {
             pid_mode: PidMode::default(),
             user_mapping: UserMapping::default(),
             storage_bytes: None,
+            spare: false,
             held: false,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),

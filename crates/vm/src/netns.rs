@@ -160,22 +160,47 @@ fn is_ours(interface: &str) -> bool {
 pub fn join(path: &Path, interface: &str, reach: &Reach) -> Result<OwnedFd, NetnsError> {
     let joined = in_a_thread(path, || {
         let (tap, name) = sys::open_tap(&format!("{TAP}%d")).map_err(NetnsError::Tap)?;
-        let mtu = run("ip", &["-j", "link", "show", "dev", interface])?;
-        let mtu = parse::mtu(&mtu).map_err(NetnsError::Unreadable)?.to_string();
-        run("ip", &["link", "set", "dev", &name, "mtu", &mtu, "up"])?;
-        // What a pod that was killed left there.
-        let _ = run("tc", &["qdisc", "del", "dev", interface, "ingress"]);
-        let directions = [
-            (interface, &*name, reach.for_the_guest()),
-            (&*name, interface, reach.of_the_guest()),
-        ];
-        for (from, to, filters) in directions {
-            run("tc", &["qdisc", "add", "dev", from, "ingress"])?;
-            add_filters(from, to, JOINED, &filters)?;
-        }
+        redirect(&name, interface, reach)?;
         Ok(tap)
     });
     joined.inspect_err(|_| drop(release(path, [interface])))
+}
+
+/// Takes the tap of a VM from the namespace at `from`, and joins it to the interface `interface` of that at `to`.
+///
+/// # Errors
+/// [`NetnsError`]; the VM has no network then.
+pub fn hand_over(from: &Path, to: &Path, interface: &str) -> Result<(), NetnsError> {
+    let tap = in_a_thread(from, || {
+        let links = run("ip", &["-d", "-j", "address", "show"])?;
+        let links = parse::links(&links).map_err(NetnsError::Unreadable)?;
+        let mut names = links.into_iter().map(|link| link.ifname);
+        let tap = names.find(|name| is_ours(name));
+        let tap = tap.ok_or(NetnsError::Tap(io::ErrorKind::NotFound.into()))?;
+        let to = to.display().to_string();
+        run("ip", &["link", "set", "dev", &tap, "netns", &to])?;
+        Ok(tap)
+    })?;
+    let joined = in_a_thread(to, || redirect(&tap, interface, &Reach::Everything));
+    joined.inspect_err(|_| drop(release(to, [interface])))
+}
+
+/// Joins a tap and an interface of the namespace that this thread is in.
+fn redirect(tap: &str, interface: &str, reach: &Reach) -> Result<(), NetnsError> {
+    let mtu = run("ip", &["-j", "link", "show", "dev", interface])?;
+    let mtu = parse::mtu(&mtu).map_err(NetnsError::Unreadable)?.to_string();
+    run("ip", &["link", "set", "dev", tap, "mtu", &mtu, "up"])?;
+    // What a pod that was killed left there.
+    let _ = run("tc", &["qdisc", "del", "dev", interface, "ingress"]);
+    let directions = [
+        (interface, tap, reach.for_the_guest()),
+        (tap, interface, reach.of_the_guest()),
+    ];
+    for (from, to, filters) in directions {
+        run("tc", &["qdisc", "add", "dev", from, "ingress"])?;
+        add_filters(from, to, JOINED, &filters)?;
+    }
+    Ok(())
 }
 
 /// Adds filters to packets that come from an interface, for those that go on to another; the first has that preference.

@@ -11,12 +11,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isopod_contract::arrival::MAX_TEXT_BYTES;
+use isopod_contract::config::Identity;
 use isopod_contract::in_one_line;
 use isopod_contract::network::{GuestInterface, InterfaceAnswer, Mac};
 use isopod_protocol::codec::write_message;
 use isopod_protocol::mux::MuxStream;
 use tokio::io::AsyncWriteExt as _;
 
+use super::questions::SessionHandle;
 use crate::boot::{network, setup};
 
 /// The interfaces, by their names (the kernel's Documentation/ABI/testing/sysfs-class-net).
@@ -29,12 +31,22 @@ const UNBIND: &str = "/sys/bus/virtio/drivers/virtio_net/unbind";
 const APPEARS: Duration = Duration::from_secs(10);
 
 /// Does it, and says how that went.
-pub(super) async fn answer(
-    mut stream: MuxStream,
-    work: impl FnOnce() -> Result<(), String> + Send + 'static,
-) {
+pub(super) async fn answer(stream: MuxStream, work: impl FnOnce() -> Result<(), String> + Send + 'static) {
     let done = tokio::task::spawn_blocking(work).await;
-    let answer = match done.map_err(|panic| panic.to_string()).flatten() {
+    say(stream, done.map_err(|panic| panic.to_string()).flatten()).await;
+}
+
+/// Makes the VM another one ([`Identity`] as JSON), and says how that went.
+pub(super) async fn identify(stream: MuxStream, session: &SessionHandle, identity: &str) {
+    let done = match serde_json::from_str::<Identity>(identity) {
+        Ok(identity) => session.identify(identity).await,
+        Err(error) => Err(error.to_string()),
+    };
+    say(stream, done).await;
+}
+
+async fn say(mut stream: MuxStream, done: Result<(), String>) {
+    let answer = match done {
         Ok(()) => InterfaceAnswer::Done,
         Err(mut text) => {
             text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));

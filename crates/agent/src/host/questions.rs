@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isopod_contract::arrival::{ArrivalTimes, Departure};
-use isopod_contract::config::{GuestApp, GuestRestart};
+use isopod_contract::config::{GuestApp, GuestRestart, Identity};
 use isopod_contract::exec::Request;
 use isopod_contract::hotplug::{HotplugMount, HotplugVolume};
 use isopod_contract::in_one_line;
@@ -41,6 +41,8 @@ pub(super) enum Question {
         AppIndex,
         oneshot::Sender<Result<ArrivalTimes, String>>,
     ),
+    /// That the VM is another from now on.
+    Identify(Box<Identity>, oneshot::Sender<Result<(), String>>),
     /// That an app which has ended is forgotten.
     Forget(Departure, oneshot::Sender<Result<(), String>>),
     /// That systemd reloads its units.
@@ -128,6 +130,7 @@ pub(super) async fn answer(manager: &impl Manager, apps: &mut [GuestApp], questi
         }
         // The session's own to answer.
         Question::Arrived(_, _, reply) => drop(reply.send(Err("no app can be added now".to_owned()))),
+        Question::Identify(_, reply) => drop(reply.send(Err("the VM cannot become another now".to_owned()))),
         Question::Set(app, properties, reply) => {
             let set = match apps.get(usize::from(app)).filter(|app| !has_gone(app)) {
                 Some(app) => manager.set(&app.unit, &properties).await.map_err(words),
@@ -282,6 +285,12 @@ impl SessionHandle {
     /// Lets what has come begin.
     pub(super) async fn arrived(&self, arrived: Arrived, first: AppIndex) -> Result<ArrivalTimes, String> {
         self.ask(|reply| Question::Arrived(Box::new(arrived), first, reply))
+            .await
+    }
+
+    /// Makes the VM another one.
+    pub(super) async fn identify(&self, identity: Identity) -> Result<(), String> {
+        self.ask(|reply| Question::Identify(Box::new(identity), reply))
             .await
     }
 

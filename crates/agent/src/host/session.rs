@@ -218,6 +218,7 @@ impl<M: Manager> Session<M> {
                 self.skip_to(first.into());
                 drop(reply.send(Ok(self.arrive(*arrived).await?)));
             }
+            Question::Identify(identity, reply) => drop(reply.send(self.identify(*identity).await?)),
             question => questions::answer(&self.manager, &mut self.pod.apps, question).await,
         }
         Ok(())

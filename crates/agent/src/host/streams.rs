@@ -110,6 +110,10 @@ async fn visit(mut stream: MuxStream, session: SessionHandle) {
             .await;
         }
         Ok(Some(HostStream::Names { server })) => names::serve(stream, server).await,
+        Ok(Some(HostStream::Identify { identity })) => {
+            let _one_at_a_time = session.volumes.lock().await;
+            interfaces::identify(stream, &session, &identity).await;
+        }
         Ok(Some(HostStream::Refill { volume })) => {
             let _one_at_a_time = session.volumes.lock().await;
             refilling::receive(stream, &volume).await;

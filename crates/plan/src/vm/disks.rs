@@ -101,12 +101,13 @@ pub(crate) fn needs_writable<'a>(
     used: &HashSet<&VolumeName>,
 ) -> bool {
     // Apps that come later write, too.
-    spec.held
+    let written = spec.held
         || spec
             .apps
             .iter()
             .any(|app| app.rootfs == RootfsAccess::Writable && !app.writes_through())
-        || volumes.any(|volume| used.contains(&volume.name) && is_on_writable(volume))
+        || volumes.any(|volume| used.contains(&volume.name) && is_on_writable(volume));
+    written && spec.storage_bytes != Some(0)
 }
 
 /// A disk of the VM.
@@ -170,7 +171,7 @@ pub(crate) fn disk_faults<'a>(
     };
     let no_mkfs = host.mkfs.is_none();
     let wanted = volumes.filter(|volume| used.contains(&volume.name)).any(on_disk);
-    let sized = (no_mkfs && spec.storage_bytes.is_some()).then(|| Fault::Host {
+    let sized = (no_mkfs && spec.storage_bytes.is_some_and(|bytes| bytes > 0)).then(|| Fault::Host {
         what: "cannot give the pod a disk of that size (`--storage-opt`)".into(),
         reason: "`mkfs.ext4` was not found".into(),
         hint: host.distribution.install(Need::Ext4),

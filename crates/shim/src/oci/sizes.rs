@@ -20,7 +20,7 @@ const CPUS: &str = "io.isopod.cpus";
 const START: &str = "io.isopod.start";
 
 /// The VM of the sandbox of `spec`.
-pub(super) fn vm(spec: &Spec) -> Result<Vm, Refused> {
+pub(crate) fn vm(spec: &Spec) -> Result<Vm, Refused> {
     let number = |name: &str| -> Result<Option<u64>, Refused> {
         let Some(text) = spec.annotation(name) else {
             return Ok(None);

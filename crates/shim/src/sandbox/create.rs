@@ -1,7 +1,7 @@
 //! How a container comes to the sandbox; the first of its kind brings the VM.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use containerd_shim_protos::api::Mount;
@@ -13,7 +13,7 @@ use super::container::{Container, Launch};
 use super::{Sandbox, SandboxError, failed};
 use crate::oci::spec::Spec;
 use crate::oci::{self, Given, Mirror, NetworkOf, Role};
-use crate::pod::Pod;
+use crate::pod::{Phase, Pod};
 use crate::publish::Creation;
 use crate::tasks::{End, KILLED, Key, Refusal, Stdio};
 use crate::{mirror, rootfs, stdio, submounts};
@@ -53,7 +53,7 @@ impl Sandbox {
             }
             return Err(error);
         }
-        self.publisher.publish(&news, &creation);
+        self.publish_with(&news, &creation);
         Ok(())
     }
 
@@ -123,6 +123,37 @@ impl Sandbox {
             NetworkOf::Own => own_network(),
         };
         let wanted = oci::pod(spec, network.as_deref())?;
+        let spare = self.inner().pod.clone();
+        if let Some(pod) = spare {
+            let became = pod.become_another(wanted.clone(), bundle, &self.settings).await;
+            drop(
+                self.first_network
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
+            if became.map_err(SandboxError::Failed)? {
+                return Ok(());
+            }
+            self.inner().dismissing = true;
+            pod.stop(true);
+            pod.gone().await;
+            self.phases.send_replace(Phase::Starting);
+        }
+        self.begin_pod(wanted, bundle).await
+    }
+
+    /// Begins a pod that waits to become the sandbox's, and waits until it is up.
+    pub(crate) async fn begin_spare(
+        self: &Arc<Self>,
+        wanted: PodSpec,
+        dir: &Path,
+    ) -> Result<(), SandboxError> {
+        self.begin_pod(wanted, dir).await?;
+        self.pod()?.up().await.map_err(SandboxError::Failed)
+    }
+
+    async fn begin_pod(self: &Arc<Self>, wanted: PodSpec, bundle: &Path) -> Result<(), SandboxError> {
         let (this, watcher) = (self.clone(), self.clone());
         let ended = move || {
             let end = End {
@@ -131,6 +162,10 @@ impl Sandbox {
             };
             let news = {
                 let mut inner = this.inner();
+                if std::mem::take(&mut inner.dismissing) {
+                    inner.pod = None;
+                    return;
+                }
                 // What was opened for them is closed, for whoever reads it.
                 inner.containers.values_mut().for_each(Container::close);
                 inner.commands.clear();

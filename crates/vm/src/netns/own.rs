@@ -57,6 +57,25 @@ impl OwnNetns {
         format!("/proc/{}/fd/{}", process::id(), self.descriptor.as_raw_fd()).into()
     }
 
+    /// Makes its interface `eth0`, which has an address and leads nowhere: for a VM that will have another network in its place.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub fn add_a_network(&self) -> Result<(), NetnsError> {
+        const STEPS: [&str; 4] = [
+            "link add eth0 type veth peer name eth0-end",
+            "link set eth0-end up",
+            "address add 169.254.77.1/24 dev eth0",
+            "link set eth0 up",
+        ];
+        in_a_thread(&self.path(), || {
+            STEPS.iter().try_for_each(|step| {
+                let words: Vec<&str> = step.split(' ').collect();
+                run("ip", &words).map(drop)
+            })
+        })
+    }
+
     /// Makes an interface in it that leads nowhere: one that was there before is to be taken away by who expects it.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! roots, which are recreated for a further run.
 
 use isopod_contract::arrival::{ArrivalTimes, Departure};
-use isopod_contract::config::GuestApp;
+use isopod_contract::config::{GuestApp, Identity};
 use isopod_contract::in_one_line;
 use isopod_contract::message::GuestMessage;
 use tokio::time::Instant;
@@ -10,13 +10,25 @@ use tokio::time::Instant;
 use super::{Session, SessionError};
 use crate::apps::lifecycle::{LifecycleInput, wire_index};
 use crate::apps::pipes::{self, AppPipes};
-use crate::arrival::{Arrived, Purpose};
+use crate::arrival::{self, Arrived, Purpose};
 use crate::boot::setup;
 use crate::host::app::AppStreams;
 use crate::mounts::fresh_root::Renewal;
 use crate::systemd::Manager;
 
 impl<M: Manager> Session<M> {
+    /// Makes the VM another one.
+    pub(super) async fn identify(&mut self, identity: Identity) -> Result<Result<(), String>, SessionError> {
+        let warnings = match arrival::identify_anew(&identity) {
+            Ok(warnings) => warnings,
+            Err(error) => return Ok(Err(in_one_line(&error))),
+        };
+        self.lifecycle.hold(identity.held);
+        self.pod.identity = identity;
+        self.warn_of(warnings).await?;
+        Ok(Ok(()))
+    }
+
     /// Lets what has come begin; when systemd was asked to.
     pub(super) async fn arrive(&mut self, arrived: Arrived) -> Result<ArrivalTimes, SessionError> {
         let Arrived {
