@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(OsStr::to_str) {
-        Some("init") => return init::run(),
+        Some("init") if rustix::process::getpid().is_init() => return init::run(),
         Some("mount") => {
             return mount::mount(&args).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
         }

@@ -195,6 +195,11 @@ fn the_encoding_is_pinned() {
         encode(&HostStream::Names { server }).unwrap(),
         [6, 0, 0, 0, 18, 0, 127, 0, 0, 11]
     );
+    let identity = "{}".to_owned();
+    assert_eq!(
+        encode(&HostStream::Identify { identity }).unwrap(),
+        [4, 0, 0, 0, 19, 2, b'{', b'}']
+    );
     let question = NameQuestion {
         number: 300,
         transport: NameTransport::Tcp,

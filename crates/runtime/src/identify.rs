@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use isopod_contract::config::{Arrival, Identity};
 use isopod_contract::layout::ARRIVAL;
@@ -31,12 +32,12 @@ use crate::pods::files::{NetnsRecord, PodRecord};
 use crate::pods::{Pods, PodsError, failed};
 use crate::prepare::{self, PrepareError, PrepareOptions};
 
+/// How long the agent may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
 /// Why a pod did not become another one. It is of no use then.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentifyError {
-    /// It has ended.
-    #[error("the pod has ended")]
-    Ended,
     /// Its directory.
     #[error(transparent)]
     Pods(#[from] PodsError),
@@ -77,8 +78,12 @@ pub fn record(
     gathered: &Gathered,
     options: &PrepareOptions,
 ) -> Result<Option<Identified>, IdentifyError> {
-    let entry = pods.entry(uuid).ok_or(IdentifyError::Ended)?;
-    let before = entry.record.ok_or(IdentifyError::Ended)?;
+    let Some(entry) = pods.entry(uuid) else {
+        return Ok(None);
+    };
+    let Some(before) = entry.record else {
+        return Ok(None);
+    };
     let dir = pods.started_path(uuid);
     let record = prepare::record(uuid, &dir, plan, gathered, options);
     let kept = Kept::of(&entry.path).map_err(IdentifyError::Arrival)?;
@@ -123,11 +128,11 @@ pub async fn become_it(dir: &Path, identified: Identified) -> Result<(), Identif
     }
     let identity = serde_json::to_string(&identity).map_err(|error| IdentifyError::Arrival(error.into()))?;
     let mut stream = control::open(dir, HostStream::Identify { identity }).await?;
-    match read_message(&mut stream).await {
-        Ok(Some(InterfaceAnswer::Done)) => Ok(()),
-        Ok(Some(InterfaceAnswer::Failed { text })) => Err(IdentifyError::Guest(shown(&text))),
-        Ok(None) => Err(IdentifyError::Guest("it did not answer".to_owned())),
-        Err(error) => Err(IdentifyError::Guest(error.to_string())),
+    match tokio::time::timeout(ANSWERS_WITHIN, read_message(&mut stream)).await {
+        Ok(Ok(Some(InterfaceAnswer::Done))) => Ok(()),
+        Ok(Ok(Some(InterfaceAnswer::Failed { text }))) => Err(IdentifyError::Guest(shown(&text))),
+        Ok(Ok(None)) | Err(_) => Err(IdentifyError::Guest("it did not answer".to_owned())),
+        Ok(Err(error)) => Err(IdentifyError::Guest(error.to_string())),
     }
 }
 

@@ -77,8 +77,11 @@ pub(crate) fn join(path: &Path) {
     for dir in below_root(path).iter().flat_map(|below| directories(below)) {
         let joined = fs::create_dir_all(&dir).and_then(|()| {
             inherit_cpuset(&dir)?;
-            let mut processes = processes.iter();
-            processes.try_for_each(|process| fs::write(dir.join("cgroup.procs"), process.to_string()))
+            let moved = |process: &u32| fs::write(dir.join("cgroup.procs"), process.to_string());
+            // A child may have ended meanwhile.
+            let own = processes.first().map_or(Ok(()), moved);
+            processes.iter().skip(1).for_each(|child| drop(moved(child)));
+            own
         });
         if let Err(error) = joined {
             tracing::debug!("cannot join cgroup `{}`: {error}", dir.display());
@@ -86,16 +89,15 @@ pub(crate) fn join(path: &Path) {
     }
 }
 
-/// A process, and all that it and its children have started.
+/// A process, and all that it and its children have started, but for those in sessions of their own: the maker of a template.
 fn with_children(process: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let parents: Vec<(u32, u32)> = entries
         .filter_map(|entry| {
             let number = entry.file_name().to_str()?.parse().ok()?;
-            Some((
-                number,
-                parent(&fs::read_to_string(entry.path().join("stat")).ok()?)?,
-            ))
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (parent, session) = parent_and_session(&stat)?;
+            (session != number).then_some((number, parent))
         })
         .collect();
     let mut all = vec![process];
@@ -112,9 +114,11 @@ fn with_children(process: u32) -> Vec<u32> {
     all
 }
 
-/// The parent of the process whose `/proc/PID/stat` this is (proc(5)): behind its name, which may hold anything, and its state.
-fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+/// The parent and the session of the process whose `/proc/PID/stat` this is (proc(5)): behind its name, which may hold anything, its state
+/// and, between the two, its process group.
+fn parent_and_session(stat: &str) -> Option<(u32, u32)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
+    Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
 }
 
 /// A cpuset of cgroup v1 begins without processors and nodes, and takes no process then.
@@ -207,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_processes_that_a_process_has_started_are_found() {
-        assert_eq!(parent("12 (a) b (c) S 7 12 12 0"), Some(7));
+        assert_eq!(parent_and_session("12 (a) b (c) S 7 12 13 0"), Some((7, 13)));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let all = with_children(std::process::id());
         child.kill().unwrap();

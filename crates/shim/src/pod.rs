@@ -306,6 +306,8 @@ fn plan_pod(spec: &PodSpec, settings: &Settings) -> Result<(Gathered, PodPlan), 
 fn prepare(spec: &PodSpec, bundle: &Path, settings: &Settings) -> Result<Claim, String> {
     let (gathered, plan) = plan_pod(spec, settings)?;
     let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
+    // Of a spare that died while it was taken.
+    clean(bundle, settings);
     let claim = prepare::prepare(&pods, spec, &plan, &gathered, &OPTIONS)
         .map_err(|error| hinted(&error, error.hint()))?;
     match note(bundle, claim.uuid()) {

@@ -10,10 +10,14 @@ use isopod_contract::message::{DialAnswer, HostStream};
 use isopod_contract::names::NAMES_PORT;
 use isopod_protocol::codec::read_message;
 use isopod_runtime::control;
+use isopod_vm::namespaces::join_network;
 use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst, set_socket_linger};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::pod::words;
+
+/// The network namespace of this process's first thread.
+const OWN_NETWORK: &str = "/proc/self/ns/net";
 
 /// Begins to relay into the pod at `dir`, but for what is for `servers`, the namespace's own name servers; without it, a sandbox has
 /// everything but port-forward.
@@ -44,6 +48,8 @@ async fn relay(dir: PathBuf, servers: Vec<IpAddr>) -> io::Result<()> {
 
 /// Leads what this namespace's processes connect with on its loopback interface to those ports.
 fn redirect((four, six): (u16, Option<u16>), servers: &[IpAddr]) -> io::Result<()> {
+    // That of the first thread, whatever this one had before.
+    join_network(Path::new(OWN_NETWORK))?;
     let by_nft = pipe("nft", &["-f", "-"], &rules((four, six), servers));
     if let Err(error) = &by_nft {
         tracing::debug!("nft: {error}");

@@ -85,7 +85,7 @@ pub(crate) struct Sandbox {
     /// Not known of a spare.
     engine: OnceLock<Engine>,
     numbers: Numbers,
-    /// The network namespace that the VM of a spare had, until it has another one.
+    /// The network namespace that the VM of a spare has until it has another one; its pod names it as long as it is there.
     first_network: Mutex<Option<OwnNetns>>,
     inner: Mutex<Inner>,
     phases: Phases,
@@ -115,7 +115,7 @@ impl Sandbox {
         let _ = self.engine.set(engine);
     }
 
-    /// Keeps the network namespace of a spare until its VM has another one.
+    /// Keeps the network namespace of a spare.
     pub(crate) fn keep(&self, network: OwnNetns) {
         *self.first_network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
     }

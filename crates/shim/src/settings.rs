@@ -15,7 +15,8 @@ use isopod_vm::launch;
 /// shared.
 const STATE_DIR: &str = "/var/lib/isopod";
 
-/// The variables that a sandbox's server is started with: those that are read here and in [`server`](crate::server).
+/// The variables that a sandbox's server is started with: those that are read here, in [`server`](crate::server) and in
+/// [`spare`](crate::spare).
 pub(crate) const VARIABLES: [&str; 7] = [
     "PATH",
     "TTRPC_ADDRESS",

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isopod_runtime::Settings;
 use isopod_spec::StartMode;
@@ -47,6 +47,15 @@ const WAITS: Duration = Duration::from_secs(600);
 
 /// How long a spare may take to become a sandbox's server: it has nothing to do but that.
 const TAKES: Duration = Duration::from_secs(10);
+
+/// How long a thread that has nothing to do stays: those of a spare are in the wrong network namespace when it is taken.
+const IDLE_THREADS: Duration = Duration::from_millis(2);
+
+/// How long a spare may take to come up and to rehearse.
+const COMES_UP: Duration = Duration::from_secs(240);
+
+/// The most sizes of which there are spares.
+const MOST_SIZES: usize = 4;
 
 /// What a spare says when it is the sandbox's server.
 const TAKEN: u8 = b'y';
@@ -113,7 +122,8 @@ impl Spares {
         let settings = settings::from_environment()?;
         // What is refused is refused by the server, with the reason.
         let Ok(vm) = oci::vm(spec) else { return Ok(None) };
-        if [vm.start, settings.start].contains(&StartMode::Cold) {
+        // A spare starts as the environment says.
+        if vm.start != StartMode::Auto || settings.start == StartMode::Cold {
             return Ok(None);
         }
         let size = Size {
@@ -176,6 +186,12 @@ impl Spares {
     /// # Errors
     /// The system's.
     pub(crate) fn begin(&self, debug: bool) -> io::Result<()> {
+        let is_held = |place: PathBuf| matches!(lock(&place), Ok(None));
+        let sizes = self.dir.parent().into_iter().flat_map(below);
+        let others = sizes.filter(|size| *size != self.dir && below(size).any(is_held));
+        if others.count() >= MOST_SIZES {
+            return Ok(());
+        }
         for place in self.places() {
             if let Some(lock) = lock(&place)? {
                 drop(lock);
@@ -197,19 +213,17 @@ fn root(settings: &Settings) -> PathBuf {
     settings.state_dir.join("spares")
 }
 
+fn below(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
 /// Removes the pods of spares that were killed, and the places of programs that are no longer installed.
 fn sweep(settings: &Settings, own: &Path) {
-    let below = |dir: PathBuf| {
-        fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    for program in below(root(settings)) {
+    for program in below(&root(settings)) {
         let is_own = own.starts_with(&program);
-        for size in below(program.clone()) {
-            for place in below(size.clone()) {
+        for size in below(&program) {
+            for place in below(&size) {
                 if let Ok(Some(_lock)) = lock(&place) {
                     pod::clean(&place, settings);
                     if !is_own {
@@ -273,29 +287,28 @@ pub(crate) fn wait(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     // One thread: the VM's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(IDLE_THREADS)
         .build()?;
-    let served = runtime.block_on(async {
+    let (place, served) = runtime.block_on(async {
         let (shutdown, shut) = mpsc::unbounded_channel();
         let numbers = Numbers::default();
         let sandbox = Sandbox::new(settings, numbers.clone(), shutdown);
-        let place = match become_a_server(&sandbox, size, held, cgroups, numbers).await {
+        let ended = match become_a_server(&sandbox, size, held, cgroups, numbers).await {
             Ok(Some((place, listener))) => {
-                server::answer(&sandbox, listener, shut).await?;
-                Some(place)
+                let served = server::answer(&sandbox, listener, shut).await;
+                return (Some(place), served);
             }
-            other => {
-                sandbox.end().await;
-                other?;
-                None
-            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
-        Ok::<_, Box<dyn std::error::Error>>(place)
+        sandbox.end().await;
+        (None, ended)
     });
     runtime.shutdown_background();
-    if let Some(place) = served? {
+    if let Some(place) = place {
         place.leave();
     }
-    Ok(())
+    served
 }
 
 /// Brings a spare up, and waits until it is taken; `None`: nobody takes it.
@@ -309,8 +322,13 @@ async fn become_a_server(
     let network = OwnNetns::new()?;
     network.add_a_network()?;
     let wanted = oci::spare(size.memory_mib, size.cpus, &network.path());
-    sandbox.begin_spare(wanted, &held.place).await?;
-    sandbox.rehearse(&held.place).await?;
+    // As long as the pod is there, which names it.
+    sandbox.keep(network);
+    let comes_up = async {
+        sandbox.begin_spare(wanted, &held.place).await?;
+        sandbox.rehearse(&held.place).await
+    };
+    tokio::time::timeout(COMES_UP, comes_up).await??;
     let (mut stream, takeover, listener) = tokio::select! {
         taken = held.taken() => taken?,
         () = tokio::time::sleep(WAITS) => return Ok(None),
@@ -327,6 +345,10 @@ async fn become_a_server(
     std::env::set_current_dir(&takeover.bundle)?;
     log::begin(&args);
     let place = Place::enter(&args, &takeover.bundle, cgroups)?;
+    if let Err(error) = no_idle_threads().await {
+        place.leave();
+        return Err(error.into());
+    }
     let publisher = Publisher::begin(&args.namespace, takeover.events, numbers);
     sandbox.belongs_to(Engine {
         publisher,
@@ -334,11 +356,24 @@ async fn become_a_server(
     });
     // Whoever is answered begins a spare in this place.
     drop(held);
-    // Whoever does not wait for it any more has another server.
-    stream.write_all(&[TAKEN])?;
-    // It is used when the sandbox is created.
-    sandbox.keep(network);
+    // Whoever does not wait for it any more has failed to start the sandbox.
+    if let Err(error) = stream.write_all(&[TAKEN]) {
+        place.leave();
+        return Err(error.into());
+    }
     Ok(Some((place, listener)))
+}
+
+/// Waits until no thread is left that could work in the network namespace from before: new ones are in that of the first thread.
+async fn no_idle_threads() -> io::Result<()> {
+    let begun = Instant::now();
+    while fs::read_dir("/proc/self/task")?.count() > 1 {
+        if begun.elapsed() > TAKES / 2 {
+            return Err(io::Error::other("a thread of the spare does not end"));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 /// The place of a spare.

@@ -69,6 +69,15 @@ fn serve(args: &Args, path: &Path, role: &Role, spec: &Spec) -> Result<(), Start
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let begun = begin(args, listener, role, spec);
+    if begun.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    begun
+}
+
+/// Begins what listens there: a spare, or a server.
+fn begin(args: &Args, listener: UnixListener, role: &Role, spec: &Spec) -> Result<(), StartError> {
     let spares = Spares::of(role, spec).map_err(StartError::Spares)?;
     let taken = match &spares {
         Some(spares) => spares.take(args, &listener).map_err(StartError::Spares)?,

@@ -26,6 +26,7 @@ pub use reach::Reach;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -318,7 +319,10 @@ fn in_a_thread<T: Send>(
 }
 
 fn enter(path: &Path) -> Result<(), NetnsError> {
-    let namespace = File::open(path).map_err(NetnsError::Enter)?;
+    // What is no namespace, such as a FIFO, is not waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    let namespace = opened.map_err(NetnsError::Enter)?;
     let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
     entered.map_err(|error| {
         NetnsError::Enter(match error {

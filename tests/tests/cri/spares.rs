@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isopod_tests::cri::wire::Message;
-use isopod_tests::cri::{ContainerConfig, Containerd, Sandbox};
+use isopod_tests::cri::{ContainerConfig, Containerd, Sandbox, ask};
 use isopod_tests::{Bench, Scenarios};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -136,6 +136,40 @@ fn a_spare_becomes_the_sandbox_that_comes() {
         server.remove();
         third.remove();
     });
+    scenarios.run(
+        "port-forward is of the sandbox's namespace, and of no other",
+        || {
+            await_spares(&bench, 1);
+            let [.., before] = spares(&bench)[..] else {
+                panic!("no spare")
+            };
+            let fourth = sandbox(&containerd, "fourth");
+            assert_eq!(fourth.pid(), i64::from(before));
+            let server = fourth.start(
+                "server",
+                ContainerConfig::sh("while :; do echo fourth | nc -l -p 99; done"),
+            );
+            let namespace = fourth.namespace();
+            let begun = Instant::now();
+            let answer = loop {
+                match ask(&namespace, "127.0.0.1:99".parse().unwrap(), "\n") {
+                    Ok(answer) => break answer,
+                    Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            };
+            assert_eq!(answer, "fourth\n");
+            let engine = format!("--net=/proc/{}/ns/net", bench.process("containerd"));
+            let tables = std::process::Command::new("nsenter")
+                .args([&engine, "nft", "list", "tables"])
+                .output()
+                .unwrap();
+            let tables = String::from_utf8_lossy(&tables.stdout);
+            assert!(!tables.contains("isopod"), "{tables}");
+            server.remove();
+            fourth.remove();
+        },
+    );
     scenarios.run("another size has another one", || {
         await_spares(&bench, 1);
         let before = spares(&bench);

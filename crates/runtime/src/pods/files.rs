@@ -1,8 +1,8 @@
 //! The files of a pod's directory that outlive a process: versioned JSON, written beside and renamed into place.
 //!
 //! ```text
-//! pod.json      PodRecord  what was prepared; written once
-//! spec.json     Asked      what was asked for; written once, where JSON can hold it
+//! pod.json      PodRecord  what was prepared; written again only where the pod becomes another ([`identify`](crate::identify))
+//! spec.json     Asked      what was asked for, where JSON can hold it; likewise
 //! status.json   Status     what became of it; written by the supervisor at every change
 //! ```
 

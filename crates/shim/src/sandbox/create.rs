@@ -1,7 +1,7 @@
 //! How a container comes to the sandbox; the first of its kind brings the VM.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use containerd_shim_protos::api::Mount;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::container::{Container, Launch};
+use super::end::FORCE_AFTER;
 use super::{Sandbox, SandboxError, failed};
 use crate::oci::spec::Spec;
 use crate::oci::{self, Given, Mirror, NetworkOf, Role};
@@ -125,19 +126,18 @@ impl Sandbox {
         let wanted = oci::pod(spec, network.as_deref())?;
         let spare = self.inner().pod.clone();
         if let Some(pod) = spare {
-            let became = pod.become_another(wanted.clone(), bundle, &self.settings).await;
-            drop(
-                self.first_network
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take(),
-            );
-            if became.map_err(SandboxError::Failed)? {
-                return Ok(());
-            }
             self.inner().dismissing = true;
+            let became = pod.become_another(wanted.clone(), bundle, &self.settings).await;
+            if !matches!(became, Ok(false)) {
+                self.inner().dismissing = false;
+                return became.map(drop).map_err(SandboxError::Failed);
+            }
             pod.stop(true);
-            pod.gone().await;
+            if tokio::time::timeout(FORCE_AFTER, pod.gone()).await.is_err() {
+                pod.stop(false);
+                pod.gone().await;
+            }
+            self.inner().dismissing = false;
             self.phases.send_replace(Phase::Starting);
         }
         self.begin_pod(wanted, bundle).await
@@ -162,7 +162,7 @@ impl Sandbox {
             };
             let news = {
                 let mut inner = this.inner();
-                if std::mem::take(&mut inner.dismissing) {
+                if inner.dismissing {
                     inner.pod = None;
                     return;
                 }

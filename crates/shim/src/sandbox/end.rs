@@ -13,7 +13,7 @@ use crate::rootfs;
 use crate::tasks::{End, KILLED, Key, NOT_RUN, Refusal, State};
 
 /// How long a pod that is killed has to write back what its containers wrote, and a container that is killed to end.
-const FORCE_AFTER: Duration = Duration::from_secs(8);
+pub(super) const FORCE_AFTER: Duration = Duration::from_secs(8);
 
 impl Sandbox {
     /// Sends a signal to a container, or to a command in one.

@@ -28,6 +28,7 @@ impl Sandbox {
         };
         // One that does nothing where it is called like this.
         let root = dir.join("rootfs");
+        let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).map_err(failed)?;
         fs::copy(program, root.join(PROGRAM)).map_err(failed)?;
         for name in ["hostname", "hosts", "resolv.conf"] {
@@ -40,7 +41,8 @@ impl Sandbox {
         self.start(&key).await?;
         let ended = tokio::time::timeout(WITHIN, self.wait(&key)).await;
         ended.map_err(failed)??;
-        self.delete(&key).await.map(drop)
+        self.delete(&key).await?;
+        fs::remove_dir_all(&root).map_err(failed)
     }
 }
 
