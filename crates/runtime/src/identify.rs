@@ -58,6 +58,20 @@ pub enum IdentifyError {
     Guest(String),
 }
 
+impl IdentifyError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pods(error) => error.hint(),
+            Self::Prepare(error) => error.hint(),
+            Self::Netns(error) => error.hint(),
+            Self::Control(error) => error.hint(),
+            Self::Arrival(_) | Self::Guest(_) => None,
+        }
+    }
+}
+
 /// What is left to do when a pod is written down as another one.
 #[derive(Debug)]
 pub struct Identified {

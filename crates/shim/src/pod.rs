@@ -219,7 +219,7 @@ impl Pod {
                 let pods = Pods::open(&settings.state_dir).map_err(|error| hinted(&error, error.hint()))?;
                 note(&bundle, &uuid)?;
                 identify::record(&pods, &uuid, &wanted, &plan, &gathered, &OPTIONS)
-                    .map_err(|error| words(&error))
+                    .map_err(|error| hinted(&error, error.hint()))
             })
             .await
         };
@@ -227,7 +227,9 @@ impl Pod {
             return Ok(false);
         };
         let became = identify::become_it(&self.path, identified).await;
-        became.map(|()| true).map_err(|error| words(&error))
+        became
+            .map(|()| true)
+            .map_err(|error| hinted(&error, error.hint()))
     }
 
     /// Asks the supervision something.

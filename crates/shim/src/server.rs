@@ -35,10 +35,9 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut settings = settings::from_environment()?;
     let cgroups = cgroup::own();
     settings.aside = cgroup::entries(&cgroups);
-    let place = Place::enter(args, &std::env::current_dir()?, cgroups)?;
+    let surroundings = Surroundings::enter(args, &std::env::current_dir()?, cgroups)?;
     namespaces::own_mounts()?;
-    let address =
-        std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", args.address.display()));
+    let address = settings::events_address(args);
     let listener = io::stdin().as_fd().try_clone_to_owned()?;
     // One thread: the VM's processes die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,19 +55,19 @@ pub(crate) fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         answer(&sandbox, listener, shut).await
     });
     runtime.shutdown_background();
-    place.leave();
+    surroundings.leave();
     served
 }
 
 /// Where a sandbox's server is: its bundle, the sandbox's network namespace and its cgroup.
-pub(crate) struct Place {
+pub(crate) struct Surroundings {
     spec: Spec,
     /// Where it came from.
     cgroups: String,
     socket: PathBuf,
 }
 
-impl Place {
+impl Surroundings {
     /// Goes there; namespaces are left and entered by the process's first thread.
     ///
     /// # Errors

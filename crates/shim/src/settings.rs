@@ -11,12 +11,13 @@ use isopod_runtime::Settings;
 use isopod_spec::{Architecture, GuestKernel, StartMode};
 use isopod_vm::launch;
 
+use crate::args::Args;
+
 /// Where state is kept: the same place as the command's for root, so that pods are listed by `isopod list` and templates are
 /// shared.
 const STATE_DIR: &str = "/var/lib/isopod";
 
-/// The variables that a sandbox's server is started with: those that are read here, in [`server`](crate::server) and in
-/// [`spare`](crate::spare).
+/// The variables that a sandbox's server is started with: those that are read here.
 pub(crate) const VARIABLES: [&str; 7] = [
     "PATH",
     "TTRPC_ADDRESS",
@@ -57,6 +58,11 @@ pub(crate) fn own_command() -> io::Result<Command> {
     // What is sent to containerd's process group is not meant for it.
     command.process_group(0);
     Ok(command)
+}
+
+/// Where containerd receives events.
+pub(crate) fn events_address(args: &Args) -> String {
+    env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", args.address.display()))
 }
 
 /// Reads the environment: `ISOPOD_DIR` in place of `/var/lib/isopod`, `ISOPOD_BIN` in place of the command beside the shim, and

@@ -35,7 +35,7 @@ use crate::oci::spec::Spec;
 use crate::oci::{self, NetworkOf, Role};
 use crate::publish::Publisher;
 use crate::sandbox::{Engine, Sandbox};
-use crate::server::{self, Place};
+use crate::server::{self, Surroundings};
 use crate::settings::own_command;
 use crate::{cgroup, log, pod, settings};
 
@@ -55,7 +55,7 @@ const IDLE_THREADS: Duration = Duration::from_millis(2);
 const COMES_UP: Duration = Duration::from_secs(240);
 
 /// The most sizes of which there are spares.
-const MOST_SIZES: usize = 4;
+const MOST_SIZES: usize = 5;
 
 /// What a spare says when it is the sandbox's server.
 const TAKEN: u8 = b'y';
@@ -157,8 +157,7 @@ impl Spares {
             address: args.address.clone(),
             debug: args.debug,
             bundle: std::path::absolute(args.bundle.as_deref().unwrap_or(Path::new(".")))?,
-            events: std::env::var("TTRPC_ADDRESS")
-                .unwrap_or_else(|_| format!("{}.ttrpc", args.address.display())),
+            events: settings::events_address(args),
         };
         let message = serde_json::to_vec(&takeover)?;
         for place in self.places() {
@@ -189,7 +188,7 @@ impl Spares {
         let is_held = |place: PathBuf| matches!(lock(&place), Ok(None));
         let sizes = self.dir.parent().into_iter().flat_map(below);
         let others = sizes.filter(|size| *size != self.dir && below(size).any(is_held));
-        if others.count() >= MOST_SIZES {
+        if others.count() + 1 > MOST_SIZES {
             return Ok(());
         }
         for place in self.places() {
@@ -289,14 +288,14 @@ pub(crate) fn wait(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .thread_keep_alive(IDLE_THREADS)
         .build()?;
-    let (place, served) = runtime.block_on(async {
+    let (surroundings, served) = runtime.block_on(async {
         let (shutdown, shut) = mpsc::unbounded_channel();
         let numbers = Numbers::default();
         let sandbox = Sandbox::new(settings, numbers.clone(), shutdown);
         let ended = match become_a_server(&sandbox, size, held, cgroups, numbers).await {
-            Ok(Some((place, listener))) => {
+            Ok(Some((surroundings, listener))) => {
                 let served = server::answer(&sandbox, listener, shut).await;
-                return (Some(place), served);
+                return (Some(surroundings), served);
             }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
@@ -305,8 +304,8 @@ pub(crate) fn wait(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         (None, ended)
     });
     runtime.shutdown_background();
-    if let Some(place) = place {
-        place.leave();
+    if let Some(surroundings) = surroundings {
+        surroundings.leave();
     }
     served
 }
@@ -318,7 +317,7 @@ async fn become_a_server(
     held: Held,
     cgroups: String,
     numbers: Numbers,
-) -> Result<Option<(Place, OwnedFd)>, Box<dyn std::error::Error>> {
+) -> Result<Option<(Surroundings, OwnedFd)>, Box<dyn std::error::Error>> {
     let network = OwnNetns::new()?;
     network.add_a_network()?;
     let wanted = oci::spare(size.memory_mib, size.cpus, &network.path());
@@ -328,7 +327,8 @@ async fn become_a_server(
         sandbox.begin_spare(wanted, &held.place).await?;
         sandbox.rehearse(&held.place).await
     };
-    tokio::time::timeout(COMES_UP, comes_up).await??;
+    let up = tokio::time::timeout(COMES_UP, comes_up).await;
+    up.map_err(|_| format!("the spare did not come up within {} s", COMES_UP.as_secs()))??;
     let (mut stream, takeover, listener) = tokio::select! {
         taken = held.taken() => taken?,
         () = tokio::time::sleep(WAITS) => return Ok(None),
@@ -344,9 +344,9 @@ async fn become_a_server(
     };
     std::env::set_current_dir(&takeover.bundle)?;
     log::begin(&args);
-    let place = Place::enter(&args, &takeover.bundle, cgroups)?;
+    let surroundings = Surroundings::enter(&args, &takeover.bundle, cgroups)?;
     if let Err(error) = no_idle_threads().await {
-        place.leave();
+        surroundings.leave();
         return Err(error.into());
     }
     let publisher = Publisher::begin(&args.namespace, takeover.events, numbers);
@@ -358,10 +358,10 @@ async fn become_a_server(
     drop(held);
     // Whoever does not wait for it any more has failed to start the sandbox.
     if let Err(error) = stream.write_all(&[TAKEN]) {
-        place.leave();
+        surroundings.leave();
         return Err(error.into());
     }
-    Ok(Some((place, listener)))
+    Ok(Some((surroundings, listener)))
 }
 
 /// Waits until no thread is left that could work in the network namespace from before: new ones are in that of the first thread.

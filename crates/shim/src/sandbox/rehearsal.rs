@@ -40,7 +40,8 @@ impl Sandbox {
         self.create(ID, dir, &[], Stdio::default()).await?;
         self.start(&key).await?;
         let ended = tokio::time::timeout(WITHIN, self.wait(&key)).await;
-        ended.map_err(failed)??;
+        let late = || SandboxError::Failed(format!("the rehearsal took longer than {} s", WITHIN.as_secs()));
+        ended.map_err(|_| late())??;
         self.delete(&key).await?;
         fs::remove_dir_all(&root).map_err(failed)
     }
